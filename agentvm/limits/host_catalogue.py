@@ -1,0 +1,67 @@
+"""The process-wide limits: what all VMs of one host process share. Declared like those of a VM, in `catalogue`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from agentvm.errno import Errno
+from agentvm.limits.amount import Amount, parse_amount
+from agentvm.limits.catalogue import GIB, MIB, collect, limit
+from agentvm.limits.spec import Cap, Kind, LimitSpec, Scope, Unit
+
+__all__ = ["HOST_SPECS", "HostLimits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostLimits:
+    """The caps of the host process, in the spellings that `Limits` takes. What is not given is derived at the first
+    use from what the host allows, a quarter left to the embedding program. Raises `InvalidLimit`."""
+
+    max_open_vms: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, None, None, "typed error HostLimit to the operator",
+        "VMs open at once.", minimum=1,
+    )  # fmt: skip
+    max_running_processes: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, None, Errno.EAGAIN, "spawn: EAGAIN",
+        "Processes of all VMs; each has a thread of the host.", minimum=1,
+    )  # fmt: skip
+    max_computing_processes: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, None, None, "waits for its turn",
+        "Processes of all VMs that compute at the same time; by default one for each core.", minimum=1,
+    )  # fmt: skip
+    max_host_fds: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, None, Errno.ENFILE, "ENFILE",
+        "Descriptors of the host held by all VMs, for mounts and module images.", minimum=8,
+    )  # fmt: skip
+    max_resident_memory_bytes: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.BYTES, None, Errno.ENOMEM, "memory.grow -1 (ENOMEM)",
+        "Linear memories, tables and GC heaps of all VMs.", minimum=1 * MIB,
+    )  # fmt: skip
+    max_compile_jobs: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, None, None, "waits for its turn",
+        "Modules compiled at the same time; by default one a core. In force from the first compile on.", minimum=1,
+    )  # fmt: skip
+    max_cached_module_bytes: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.BYTES, 512 * MIB, None, "nothing; the module used longest ago is dropped",
+        "Compiled modules kept in memory, for programs that start again. In force from the first program on.",
+    )  # fmt: skip
+    max_cache_bytes: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.BYTES, 4 * GIB, None, "nothing; the module is not cached",
+        "Compiled modules on disk.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, spec in HOST_SPECS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, parse_amount(spec, value))
+
+    def given(self) -> Iterator[tuple[str, Cap]]:
+        """Iterate over the limits that were set, by name."""
+        for name in HOST_SPECS:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+
+
+#: Every process-wide limit by its canonical name.
+HOST_SPECS: Mapping[str, LimitSpec] = collect(HostLimits)
