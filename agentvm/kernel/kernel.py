@@ -1,0 +1,46 @@
+"""The virtual kernel of one VM: owns the lock, the limits, the files and the processes. Wiring only."""
+
+from collections.abc import Callable
+
+from agentvm.clock import Clock
+from agentvm.kernel.proc_source import KernelProcSource
+from agentvm.kernel.process import Process
+from agentvm.kernel.process_table import ProcessTable
+from agentvm.kernel.vfs.devices import DeviceDirectory
+from agentvm.kernel.vfs.procfs import ProcDirectory
+from agentvm.kernel.vfs.vfs import Vfs
+from agentvm.kernel.wait import Lock
+from agentvm.limits.registry import Registry
+
+__all__ = ["Kernel", "RandomBytes"]
+
+#: Returns that many random bytes.
+RandomBytes = Callable[[int], bytes]
+
+
+class Kernel:
+    """One VM's kernel. `lock` guards everything below it; see docs/architecture.md for the lock order."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        vfs: Vfs,
+        caller: Callable[[], Process | None],
+    ) -> None:
+        """`caller` returns the process that makes the current call, None for the host's own calls."""
+        self.lock = Lock()
+        self.registry = registry
+        self.clock = clock
+        self.random_bytes = random_bytes
+        self.vfs = vfs
+        self.processes = ProcessTable(registry)
+        source = KernelProcSource(self, caller)
+        vfs.mount_base(b"dev", DeviceDirectory(random_bytes, source.caller))
+        vfs.mount_base(b"proc", ProcDirectory(source))
+
+    def close(self) -> None:
+        """Drop all files. The processes must have ended. Idempotent."""
+        with self.lock:
+            self.vfs.close()

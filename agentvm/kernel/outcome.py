@@ -1,0 +1,92 @@
+"""How a process ended: its wait status as Linux has it, and one typed record of the cause."""
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from agentvm.limits.amount import format_amount
+from agentvm.limits.catalogue import SPECS
+from agentvm.limits.spec import Cap
+
+__all__ = ["Cause", "CauseKind", "ExitStatus", "Signal"]
+
+
+class Signal(IntEnum):
+    """Signal numbers of Linux, as far as the VM sends them."""
+
+    SIGHUP = 1
+    SIGINT = 2
+    SIGQUIT = 3
+    SIGILL = 4
+    SIGTRAP = 5
+    SIGABRT = 6
+    SIGBUS = 7
+    SIGFPE = 8
+    SIGKILL = 9
+    SIGUSR1 = 10
+    SIGSEGV = 11
+    SIGUSR2 = 12
+    SIGPIPE = 13
+    SIGALRM = 14
+    SIGTERM = 15
+    SIGXCPU = 24
+    SIGXFSZ = 25
+    SIGVTALRM = 26
+    SIGPROF = 27
+    SIGPOLL = 29
+    SIGPWR = 30
+    SIGSYS = 31
+
+
+class CauseKind(Enum):
+    """The ways in which a process can end."""
+
+    EXIT = "exit"  # it returned, or called proc_exit
+    SIGNAL = "signal"  # somebody killed it: vm.kill, Ctrl-C, close
+    LIMIT = "limit"  # it hit a cap that ends a process
+    TRAP = "trap"  # it did what WebAssembly forbids
+    HOST_BUG = "host_bug"  # agentvm itself failed; the host's log has the traceback
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a process ended. `limit`, `observed` and `cap` are set for LIMIT; `setting` says how to raise it;
+    `backtrace` holds the wasm frames of a TRAP, innermost first."""
+
+    kind: CauseKind
+    message: str = ""
+    limit: str | None = None
+    observed: Cap | None = None
+    cap: Cap | None = None
+    setting: str | None = None
+    backtrace: tuple[str, ...] = ()
+
+    @classmethod
+    def of_limit(cls, name: str, observed: Cap, cap: Cap) -> "Cause":
+        """Describe a death by a limit, with the setting that doubles it."""
+        spec = SPECS[name]
+        message = f"{name}: {format_amount(spec.unit, observed)} used, {format_amount(spec.unit, cap)} allowed"
+        return cls(CauseKind.LIMIT, message, name, observed, cap, spec.setting(cap * 2))
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """What waitpid(2) reports: an exit code, or the signal that ended the process."""
+
+    code: int | None
+    signal: Signal | None
+
+    @classmethod
+    def exited(cls, code: int) -> "ExitStatus":
+        return cls(code, None)
+
+    @classmethod
+    def signalled(cls, signal: Signal) -> "ExitStatus":
+        return cls(None, signal)
+
+    @property
+    def shell_code(self) -> int:
+        """The status as a shell shows it: 128 + signal for a killed process; else the low 8 bits of the code."""
+        if self.signal is not None:
+            return 128 + int(self.signal)
+        assert self.code is not None
+        return self.code & 0xFF
