@@ -1,0 +1,146 @@
+"""What a call works with: the process that makes it, its memory, and the kernel."""
+
+from typing import TYPE_CHECKING
+
+from agentvm.abi.memory import GuestMemory
+from agentvm.abi.rights import FD_READ, FD_WRITE, Rights, applicable
+from agentvm.errno import Errno, KernelError
+from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.kernel import Kernel
+from agentvm.kernel.open_file import Buffers, OpenFile
+from agentvm.kernel.process import Process
+from agentvm.kernel.stat import FdFlags, Filetype
+from agentvm.kernel.vfs.node import Node
+from agentvm.kernel.wait import Readiness, block_until
+
+if TYPE_CHECKING:
+    from agentvm.abi.trace import CallTrace
+
+__all__ = ["CallContext", "remaining"]
+
+_SET_SIZE = int(Rights.FD_FILESTAT_SET_SIZE)
+_WRITES = _SET_SIZE | int(Rights.FD_ALLOCATE)
+
+
+class CallContext:
+    """One per process. The generated callbacks and the handlers read its attributes; nobody else does."""
+
+    __slots__ = ("clock", "descriptors", "kernel", "lock", "max_io_bytes", "memory", "process", "trace", "vfs")
+
+    def __init__(self, kernel: Kernel, process: Process, trace: "CallTrace | None" = None) -> None:
+        """With `trace`, the process must be linked so that its calls are reported."""
+        self.trace = trace
+        self.kernel = kernel
+        self.process = process
+        self.lock = kernel.lock
+        self.clock = kernel.clock
+        self.vfs = kernel.vfs
+        self.descriptors = process.fds.by_number
+        self.memory = GuestMemory(kernel.registry.ceiling("max_iovecs"))
+        self.max_io_bytes = kernel.registry.ceiling("max_io_bytes")
+
+    # -- descriptors --------------------------------------------------------------------------------------------------
+    def descriptor(self, fd: int, rights: int = 0) -> Descriptor:
+        """Return an open descriptor that has all of `rights`; EBADF, ENOTCAPABLE."""
+        descriptor = self.descriptors.get(fd)
+        if descriptor is None or descriptor.rights & rights != rights:
+            raise self.refusal(fd, rights)
+        return descriptor
+
+    def file(self, fd: int, rights: int = 0) -> OpenFile:
+        """Return the open file of a descriptor that is no directory; EBADF, ENOTCAPABLE."""
+        file = self.descriptor(fd, rights).file
+        if file.filetype is Filetype.DIRECTORY:
+            raise KernelError(Errno.EBADF, f"fd {fd} is a directory")
+        return file
+
+    def directory(self, fd: int, rights: int) -> Node:
+        """Return the node of an open directory; EBADF, ENOTDIR, ENOTCAPABLE."""
+        descriptor = self.descriptors.get(fd)
+        if descriptor is None:
+            raise KernelError(Errno.EBADF, f"fd {fd} is not open")
+        node = descriptor.file.node
+        if node is None:
+            raise KernelError(Errno.ENOTDIR, f"fd {fd} is not a directory")
+        if descriptor.rights & rights != rights:
+            raise self.refusal(fd, rights)
+        return node
+
+    def refusal(self, fd: int, rights: int) -> KernelError:
+        """Say why a descriptor can't be used: EBADF where POSIX gives it, ENOTCAPABLE for rights that only WASI has."""
+        descriptor = self.descriptors.get(fd)
+        if descriptor is None:
+            return KernelError(Errno.EBADF, f"fd {fd} is not open")
+        missing = rights & ~descriptor.rights
+        names = str(Rights(missing))
+        inapplicable = missing & ~applicable(descriptor.file)
+        if missing & (FD_READ | FD_WRITE) or inapplicable:
+            return KernelError(Errno.EBADF, f"fd {fd} lacks {names}")
+        if missing & _WRITES and not descriptor.rights & FD_WRITE:  # libc did not ask for it: it opened for reading
+            return KernelError(Errno.EINVAL if missing & _SET_SIZE else Errno.EBADF, f"fd {fd} lacks {names}")
+        return KernelError(Errno.ENOTCAPABLE, f"fd {fd} lacks {names}")
+
+    # -- transfers that may wait --------------------------------------------------------------------------------------
+    def wait_for(self, file: OpenFile, ready: int) -> None:
+        """Sleep until `file` is ready for that. At its end, or without another end, it is ready."""
+        queue = file.waiters
+        assert queue is not None, f"{type(file).__name__} would block but has no wait queue"
+        block_until(self.process, self.lock, self.clock, [queue], lambda: bool(file.readiness() & ready))
+
+    def read(self, file: OpenFile, buffers: Buffers) -> int:
+        """Read, waiting for data unless the file is non-blocking."""
+        if file.is_stream:
+            buffers = self._clip(buffers)
+        while True:
+            try:
+                return file.read_nowait(buffers)
+            except KernelError as error:
+                if error.errno is not Errno.EAGAIN or file.flags & FdFlags.NONBLOCK:
+                    raise
+            self.wait_for(file, Readiness.READ)
+
+    def write(self, file: OpenFile, buffers: Buffers) -> int:
+        """Write to a stream, waiting for room until all is written, unless the file is non-blocking.
+
+        What was written before an error is reported as a count; the error then comes with the next call.
+        """
+        rest = self._clip(buffers)
+        done = 0
+        while True:
+            try:
+                written = file.write_nowait(rest)
+            except KernelError as error:
+                if error.errno is Errno.EAGAIN and not file.flags & FdFlags.NONBLOCK:
+                    self.wait_for(file, Readiness.WRITE)
+                    continue
+                if done:
+                    return done
+                raise
+            done += written
+            rest = remaining(rest, written)
+            if not rest or file.flags & FdFlags.NONBLOCK:
+                return done
+
+    def _clip(self, buffers: Buffers) -> Buffers:
+        """Keep the first max_io_bytes of `buffers`."""
+        room = self.max_io_bytes.cap
+        if sum(map(len, buffers)) <= room:
+            return buffers
+        self.max_io_bytes.refused += 1
+        clipped = []
+        for buffer in buffers:
+            clipped.append(buffer[: int(room)])
+            room -= len(clipped[-1])
+        return clipped
+
+
+def remaining(buffers: Buffers, done: int) -> Buffers:
+    """Return what is left of `buffers` after the first `done` bytes."""
+    rest = []
+    for buffer in buffers:
+        if done < len(buffer):
+            rest.append(buffer[done:])
+            done = 0
+        else:
+            done -= len(buffer)
+    return rest

@@ -1,0 +1,228 @@
+"""preview1: calls on paths below an open directory. Source: openat(2), renameat(2), linkat(2), symlinkat(2) ...
+
+No path leads out of the directory that it starts from: see docs/rationale.md, "Why paths are confined".
+"""
+
+from agentvm.abi.context import CallContext
+from agentvm.abi.params import (
+    Fd,
+    FdFlagsBits,
+    FstFlags,
+    LookupFlags,
+    NewFd,
+    OFlags,
+    OutBuffer,
+    Path,
+    RightsBits,
+    Size,
+    Stat,
+    Timestamp,
+)
+from agentvm.abi.preview1.fd_metadata import times_to_set
+from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, Rights, applicable
+from agentvm.abi.syscall import syscall
+from agentvm.errno import Errno, KernelError
+from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.stat import FdFlags
+
+__all__ = [
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+]
+
+_PATH_CREATE_DIRECTORY = int(Rights.PATH_CREATE_DIRECTORY)
+_PATH_FILESTAT_SET_TIMES = int(Rights.PATH_FILESTAT_SET_TIMES)
+_PATH_LINK_SOURCE = int(Rights.PATH_LINK_SOURCE)
+_PATH_LINK_TARGET = int(Rights.PATH_LINK_TARGET)
+_PATH_READLINK = int(Rights.PATH_READLINK)
+_PATH_REMOVE_DIRECTORY = int(Rights.PATH_REMOVE_DIRECTORY)
+_PATH_RENAME_SOURCE = int(Rights.PATH_RENAME_SOURCE)
+_PATH_RENAME_TARGET = int(Rights.PATH_RENAME_TARGET)
+_PATH_SYMLINK = int(Rights.PATH_SYMLINK)
+_PATH_UNLINK_FILE = int(Rights.PATH_UNLINK_FILE)
+_CREAT, _DIRECTORY, _EXCL, _TRUNC = 1, 2, 4, 8
+_FOLLOW = 1
+_ALL_FDFLAGS = 0x1F
+_FLAGS = [FdFlags(bits) for bits in range(_ALL_FDFLAGS + 1)]  # making one from a number costs a microsecond
+_OPEN = int(Rights.PATH_OPEN)
+_CREATE_FILE = int(Rights.PATH_CREATE_FILE)
+_SET_SIZE = int(Rights.PATH_FILESTAT_SET_SIZE)
+_STAT = int(Rights.PATH_FILESTAT_GET)
+
+_LOOKUP_ERRORS = {
+    Errno.EBADF: "fd is not open",
+    Errno.ENOTDIR: "fd, or a part of the path, is not a directory",
+    Errno.ENOTCAPABLE: "the directory lacks the right",
+    Errno.EPERM: "the path is absolute, or leads out of the directory",
+    Errno.ENOENT: "there is no such file, or the path is empty",
+    Errno.ELOOP: "max_symlinks is passed, or the last part is a symlink that is not followed",
+    Errno.ENAMETOOLONG: "max_path_bytes or max_name_bytes is passed",
+    Errno.EINVAL: "the path holds a NUL, or a flag is unknown",
+    Errno.EACCES: "the host refuses access",
+    Errno.EIO: "the host's disk failed",
+    Errno.ENFILE: "max_host_fds is reached",
+}
+_CHANGE_ERRORS = _LOOKUP_ERRORS | {
+    Errno.EROFS: "the directory is read-only",
+    Errno.ENOSPC: "max_filesystem_bytes, max_inodes or max_host_inodes is reached",
+    Errno.EDQUOT: "the host's disk quota is reached",
+    Errno.EBUSY: "it is a mount point",
+}
+
+
+@syscall(
+    _CHANGE_ERRORS
+    | {
+        Errno.EEXIST: "O_EXCL, and the file exists",
+        Errno.EISDIR: "a directory cannot be opened for writing",
+        Errno.EMFILE: "max_open_fds_per_process is reached",
+        Errno.ENFILE: "max_open_fds or max_host_fds is reached",
+        Errno.ENXIO: "it is a FIFO, a socket or a device of the host",
+        Errno.ETXTBSY: "the host is running it",
+        Errno.EFBIG: "max_file_bytes is passed",
+    }
+)
+def path_open(
+    ctx: CallContext,
+    fd: Fd,
+    dirflags: LookupFlags,
+    path: Path,
+    oflags: OFlags,
+    fs_rights_base: RightsBits,
+    fs_rights_inheriting: RightsBits,
+    fdflags: FdFlagsBits,
+) -> NewFd:
+    """Open, and with O_CREAT make, a file or directory."""
+    needed = _OPEN
+    if oflags & (_CREAT | _TRUNC):
+        needed |= (_CREATE_FILE if oflags & _CREAT else 0) | (_SET_SIZE if oflags & _TRUNC else 0)
+    base = ctx.directory(fd, needed)
+    if fdflags > _ALL_FDFLAGS or oflags > 0xF or dirflags > _FOLLOW:
+        raise KernelError(Errno.EINVAL, f"dirflags {dirflags:#x}, oflags {oflags:#x}, fdflags {fdflags:#x}")
+    granted = ctx.descriptors[fd].inheriting
+    # Rights that no file or directory can use are not granted, and asking for them is no error.
+    rights, inheriting = fs_rights_base & DIRECTORY_INHERITING, fs_rights_inheriting & DIRECTORY_INHERITING
+    if (rights | inheriting) & ~granted:
+        raise KernelError(
+            Errno.ENOTCAPABLE, f"the directory does not pass on {Rights((rights | inheriting) & ~granted)}"
+        )
+    process = ctx.process
+    process.fds.reserve()
+    file = ctx.vfs.open_at(
+        base,
+        path,
+        root=process.root,
+        confined=True,
+        read=not rights & FD_WRITE or bool(rights & FD_READ),
+        write=bool(rights & FD_WRITE),
+        create=bool(oflags & _CREAT),
+        exclusive=bool(oflags & _EXCL),
+        directory=bool(oflags & _DIRECTORY),
+        truncate=bool(oflags & _TRUNC),
+        follow=bool(dirflags & _FOLLOW),
+        mode=0o666 & ~process.umask,
+        flags=_FLAGS[fdflags],
+    )
+    return process.fds.open(Descriptor(file, rights & applicable(file), inheriting))
+
+
+@syscall(_LOOKUP_ERRORS)
+def path_filestat_get(ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path) -> Stat:
+    """Return the attributes of a file."""
+    if flags > _FOLLOW:
+        raise KernelError(Errno.EINVAL, f"flags {flags:#x}")
+    return ctx.vfs.stat_at(
+        ctx.directory(fd, _STAT), path, root=ctx.process.root, confined=True, follow=bool(flags & _FOLLOW)
+    )
+
+
+@syscall(_CHANGE_ERRORS)
+def path_filestat_set_times(
+    ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path, atim: Timestamp, mtim: Timestamp, fst_flags: FstFlags
+) -> None:
+    """Set the access and modification times of a file."""
+    if flags > _FOLLOW:
+        raise KernelError(Errno.EINVAL, f"flags {flags:#x}")
+    base = ctx.directory(fd, _PATH_FILESTAT_SET_TIMES)
+    atime_ns, mtime_ns = times_to_set(ctx, atim, mtim, fst_flags)
+    ctx.vfs.set_times_at(
+        base,
+        path,
+        root=ctx.process.root,
+        confined=True,
+        follow=bool(flags & _FOLLOW),
+        atime_ns=atime_ns,
+        mtime_ns=mtime_ns,
+    )
+
+
+@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EMLINK: "too many links"})
+def path_create_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
+    """Make a directory."""
+    base = ctx.directory(fd, _PATH_CREATE_DIRECTORY)
+    ctx.vfs.mkdir_at(base, path, root=ctx.process.root, confined=True, mode=0o777 & ~ctx.process.umask)
+
+
+@syscall(_CHANGE_ERRORS | {Errno.ENOTEMPTY: "the directory is not empty"})
+def path_remove_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
+    """Remove an empty directory."""
+    ctx.vfs.rmdir_at(ctx.directory(fd, _PATH_REMOVE_DIRECTORY), path, root=ctx.process.root, confined=True)
+
+
+@syscall(_CHANGE_ERRORS | {Errno.EISDIR: "it is a directory"})
+def path_unlink_file(ctx: CallContext, fd: Fd, path: Path) -> None:
+    """Remove a file or symlink."""
+    ctx.vfs.unlink_at(ctx.directory(fd, _PATH_UNLINK_FILE), path, root=ctx.process.root, confined=True)
+
+
+@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken"})
+def path_symlink(ctx: CallContext, old_path: Path, fd: Fd, new_path: Path) -> None:
+    """Make a symlink that holds `old_path`."""
+    base = ctx.directory(fd, _PATH_SYMLINK)
+    ctx.vfs.symlink_at(base, new_path, root=ctx.process.root, confined=True, target=old_path)
+
+
+@syscall(_LOOKUP_ERRORS)
+def path_readlink(ctx: CallContext, fd: Fd, path: Path, buf: OutBuffer) -> Size:
+    """Read what a symlink holds; what does not fit is cut."""
+    target = ctx.vfs.readlink_at(ctx.directory(fd, _PATH_READLINK), path, root=ctx.process.root, confined=True)
+    target = target[: len(buf)]
+    buf[: len(target)] = target
+    return len(target)
+
+
+@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EXDEV: "another mount", Errno.EMLINK: "too many"})
+def path_link(ctx: CallContext, old_fd: Fd, old_flags: LookupFlags, old_path: Path, new_fd: Fd, new_path: Path) -> None:
+    """Give a file another name."""
+    if old_flags > _FOLLOW:
+        raise KernelError(Errno.EINVAL, f"old_flags {old_flags:#x}")
+    source = ctx.directory(old_fd, _PATH_LINK_SOURCE)
+    target = ctx.directory(new_fd, _PATH_LINK_TARGET)
+    ctx.vfs.link_at(
+        source, old_path, target, new_path, root=ctx.process.root, confined=True, follow=bool(old_flags & _FOLLOW)
+    )
+
+
+@syscall(
+    _CHANGE_ERRORS
+    | {
+        Errno.EEXIST: "the new name is a directory that is not empty",
+        Errno.ENOTEMPTY: "the new name is a directory that is not empty",
+        Errno.EISDIR: "the new name is a directory and the old one is not",
+        Errno.EXDEV: "the names lie on different mounts",
+        Errno.EMLINK: "too many links",
+    }
+)
+def path_rename(ctx: CallContext, fd: Fd, old_path: Path, new_fd: Fd, new_path: Path) -> None:
+    """Rename a file or directory, replacing what is there as rename(2) does."""
+    source = ctx.directory(fd, _PATH_RENAME_SOURCE)
+    target = ctx.directory(new_fd, _PATH_RENAME_TARGET)
+    ctx.vfs.rename_at(source, old_path, target, new_path, root=ctx.process.root, confined=True)

@@ -1,0 +1,183 @@
+"""How a call is declared: once, as a typed function; everything else about it is derived from that.
+
+`@syscall` only attaches a `SyscallSpec`; `collect` builds the table of a package, explicitly.
+"""
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from inspect import signature
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from agentvm.abi.params import Param, Record
+from agentvm.errno import Errno
+
+__all__ = ["CallTable", "Support", "SyscallSpec", "collect", "syscall"]
+
+_ATTRIBUTE = "__syscall__"
+
+
+class Support(Enum):
+    """How much of a call works."""
+
+    FULL = "full"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SyscallSpec:
+    """One call: everything that engine, traces, docs and tests need to know."""
+
+    module: str
+    name: str
+    handler: Callable[..., Any]
+    params: tuple[tuple[str, Param], ...]
+    results: tuple[Record, ...]
+    fails_with: Mapping[Errno, str]
+    support: Support
+    note: str
+    locked: bool
+    returns: bool
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (self.handler.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def raw_params(self) -> tuple[tuple[str, str], ...]:
+        """(name, wasm type) of every raw parameter; pointers to results come last, as in the witx."""
+        raw = [
+            (name + suffix, kind)
+            for name, param in self.params
+            for suffix, kind in zip(param.suffixes, param.wasm, strict=True)
+        ]
+        single = len(self.results) == 1
+        return (*raw, *(("result" if single else f"result{i}", "i32") for i in range(len(self.results))))
+
+    @property
+    def raw_signs(self) -> tuple[bool, ...]:
+        """Whether each raw parameter is a signed number."""
+        own = [param.signed for _, param in self.params for _ in param.wasm]
+        return (*own, *(False for _ in self.results))
+
+    @property
+    def wasm_params(self) -> tuple[str, ...]:
+        return tuple(kind for _, kind in self.raw_params)
+
+    @property
+    def wasm_results(self) -> tuple[str, ...]:
+        return ("i32",) if self.returns else ()
+
+    @property
+    def errnos(self) -> frozenset[Errno]:
+        """Every errno that the call may fail with: the documented ones, and those of its parameters."""
+        own = set(self.fails_with)
+        for _, param in self.params:
+            own.update(param.errnos)
+        if self.results:
+            own.add(Errno.EFAULT)
+        return frozenset(own)
+
+    def signature_text(self) -> str:
+        """The call as docs and traces write it: `fd_read(fd: i32, iovs: i32, ...)`."""
+        return f"{self.name}({', '.join(f'{name}: {kind}' for name, kind in self.raw_params)})"
+
+    def for_module(self, module: str, **changes: Any) -> "SyscallSpec":
+        """Return this call as another import module offers it."""
+        return replace(self, module=module, **changes)
+
+
+Handler = typing.TypeVar("Handler", bound=Callable[..., Any])
+
+
+def syscall(
+    fails_with: Mapping[Errno, str] | None = None,
+    *,
+    support: Support = Support.FULL,
+    note: str = "",
+    locked: bool = True,
+) -> Callable[[Handler], Handler]:
+    """Declare a call. `fails_with` maps each errno to its cause; `locked=False` runs it without the kernel lock."""
+
+    def attach(handler: Handler) -> Handler:
+        setattr(handler, _ATTRIBUTE, (dict(fails_with or {}), support, note, locked))
+        return handler
+
+    return attach
+
+
+class CallTable(Mapping[str, SyscallSpec]):
+    """The calls of one import module, by name, sorted. Each is described when it is first looked at: a program needs a
+    dozen, and reading the annotations of all takes longer than starting it."""
+
+    def __init__(self, descriptions: Mapping[str, Callable[[], SyscallSpec]]) -> None:
+        self._descriptions = dict(sorted(descriptions.items()))
+        self._described: dict[str, SyscallSpec] = {}
+
+    def __getitem__(self, name: str) -> SyscallSpec:
+        spec = self._described.get(name)
+        if spec is None:
+            spec = self._described[name] = self._descriptions[name]()
+        return spec
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._descriptions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._descriptions)
+
+    def __len__(self) -> int:
+        return len(self._descriptions)
+
+
+def collect(module: str, sources: Iterable[types.ModuleType]) -> CallTable:
+    """Return the calls that are declared in `sources`. A name declared twice is a bug."""
+    table: dict[str, Callable[[], SyscallSpec]] = {}
+    for source in sources:
+        for name, handler in vars(source).items():
+            if hasattr(handler, _ATTRIBUTE) and handler.__module__ == source.__name__:
+                assert name not in table, f"{name} is declared twice"
+                table[name] = functools.partial(_describe, module, name, handler)
+    return CallTable(table)
+
+
+def _describe(module: str, name: str, handler: Callable[..., Any]) -> SyscallSpec:
+    fails_with, support, note, locked = getattr(handler, _ATTRIBUTE)
+    hints = get_type_hints(handler, include_extras=True)
+    names = list(signature(handler).parameters)[1:]  # the first is the context
+    returned = hints.get("return")
+    return SyscallSpec(
+        module=module,
+        name=name,
+        handler=handler,
+        params=tuple((param, _marker(hints[param], Param)) for param in names),
+        results=_results(returned),
+        fails_with=fails_with,
+        support=support,
+        note=note,
+        locked=locked,
+        returns=returned is not typing.NoReturn,
+    )
+
+
+def _results(returned: Any) -> tuple[Record, ...]:
+    if returned in (None, type(None), typing.NoReturn):
+        return ()
+    if get_origin(returned) is tuple:
+        return tuple(_marker(part, Record) for part in get_args(returned))
+    return (_marker(returned, Record),)
+
+
+Marker = typing.TypeVar("Marker")
+
+
+def _marker(hint: Any, kind: type[Marker]) -> Marker:
+    assert get_origin(hint) is Annotated, f"{hint} is not a parameter type of abi/params.py"
+    for mark in hint.__metadata__:
+        if isinstance(mark, kind):
+            return mark
+    raise AssertionError(f"{hint} has no {kind.__name__}")
