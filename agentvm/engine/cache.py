@@ -1,0 +1,141 @@
+"""Loaded modules in memory: the least recently used go first, those in use live on with whoever uses them."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import wasmtime
+
+from agentvm.engine.config import EngineProfile
+from agentvm.engine.image import Image
+from agentvm.engine.module_info import ModuleInfo
+from agentvm.errors import NotRunnable
+
+__all__ = ["CacheStatistics", "LoadedModule", "ModuleCache", "ModuleKey"]
+
+#: Entries in memory; each may hold a descriptor.
+MAX_MODULES = 256
+#: Files whose contents are known by their identity, and refusals that are remembered.
+MAX_IDENTITIES = 1024
+MAX_REFUSALS = 256
+
+
+class ModuleKey(NamedTuple):
+    """What a loaded module depends on: its bytes, by their digest, and the engine."""
+
+    digest: str
+    profile: EngineProfile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModule:
+    """A module that is ready to run. Shared by all threads and VMs; its image closes with the last reference."""
+
+    handle: wasmtime.Module
+    info: ModuleInfo
+    image: Image | None
+    key: ModuleKey
+    #: What it holds of the host: mapped code, image, and what is known about it.
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """What the cache in memory holds and did."""
+
+    modules: int
+    size_bytes: int
+    max_bytes: int
+    hits: int
+    misses: int
+    evictions: int
+
+
+class ModuleCache:
+    """Bounded by bytes and by number. Any thread may call any method."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._lock = threading.Lock()
+        # Guarded by the lock
+        self._max_bytes = max_bytes
+        self._modules: OrderedDict[ModuleKey, LoadedModule] = OrderedDict()
+        self._digests: OrderedDict[Hashable, str] = OrderedDict()
+        self._refusals: OrderedDict[ModuleKey, NotRunnable] = OrderedDict()
+        self._size_bytes = self._hits = self._misses = self._evictions = 0
+
+    def get(self, key: ModuleKey) -> LoadedModule | None:
+        """Return the module of `key` and mark it used, or None."""
+        with self._lock:
+            module = self._modules.get(key)
+            if module is None:
+                return None
+            self._hits += 1
+            self._modules.move_to_end(key)
+            return module
+
+    def put(self, module: LoadedModule) -> None:
+        """Keep `module`, and let go of the least recently used ones that no longer fit. One too big is not kept."""
+        dropped = []  # they end outside the lock: freeing code takes time
+        with self._lock:
+            self._misses += 1
+            old = self._modules.pop(module.key, None)
+            if old is not None:
+                self._size_bytes -= old.size_bytes
+                dropped.append(old)
+            if module.size_bytes > self._max_bytes:
+                return
+            self._modules[module.key] = module
+            self._size_bytes += module.size_bytes
+            while self._size_bytes > self._max_bytes or len(self._modules) > MAX_MODULES:
+                _, oldest = self._modules.popitem(last=False)
+                self._size_bytes -= oldest.size_bytes
+                self._evictions += 1
+                dropped.append(oldest)
+
+    def digest_of(self, identity: Hashable) -> str | None:
+        """Return the digest of the contents that `identity` stands for, if it is known."""
+        with self._lock:
+            return self._digests.get(identity)
+
+    def remember(self, identity: Hashable, digest: str) -> None:
+        """Note that `identity` stands for contents with this digest."""
+        with self._lock:
+            self._digests[identity] = digest
+            if len(self._digests) > MAX_IDENTITIES:
+                self._digests.popitem(last=False)
+
+    def refusal_of(self, key: ModuleKey) -> NotRunnable | None:
+        """Return a new error like the one that this module was refused with, if it was."""
+        with self._lock:
+            refusal = self._refusals.get(key)
+        return type(refusal)(str(refusal), **refusal.values) if refusal is not None else None
+
+    def refuse(self, key: ModuleKey, refusal: NotRunnable) -> None:
+        """Remember that no engine of this profile takes the module."""
+        with self._lock:
+            self._refusals[key] = type(refusal)(str(refusal), **refusal.values)  # without a traceback's frames
+            if len(self._refusals) > MAX_REFUSALS:
+                self._refusals.popitem(last=False)
+
+    def clear(self) -> None:
+        """Let go of everything. Modules in use live on."""
+        with self._lock:
+            dropped = list(self._modules.values())
+            self._modules.clear()
+            self._digests.clear()
+            self._refusals.clear()
+            self._size_bytes = 0
+        dropped.clear()
+
+    def statistics(self) -> CacheStatistics:
+        with self._lock:
+            return CacheStatistics(
+                modules=len(self._modules),
+                size_bytes=self._size_bytes,
+                max_bytes=self._max_bytes,
+                hits=self._hits,
+                misses=self._misses,
+                evictions=self._evictions,
+            )

@@ -1,0 +1,399 @@
+"""One guest process on one runner thread: start, checks on the way, end. Nothing here holds the kernel lock."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from agentvm.engine import bind
+from agentvm.engine.courtesy import COURTESY_SECONDS, Courtesy
+from agentvm.engine.current import current
+from agentvm.engine.guest import Guest
+from agentvm.engine.log import log
+from agentvm.engine.memory import GuestMemories
+from agentvm.engine.meter import FuelMeter
+from agentvm.engine.process_time import ProcessTime
+from agentvm.engine.reactor import CallRequest, Mailbox, Number
+from agentvm.engine.slots import SLICE_SECONDS, Ticket
+from agentvm.engine.ticker import TICK_SECONDS
+from agentvm.errors import GuestFailed, HostLimit
+from agentvm.kernel.outcome import Cause, CauseKind, Signal
+from agentvm.kernel.process import Ending, GuestExit, GuestKilled, Process
+from agentvm.kernel.wait import HostThread
+
+if TYPE_CHECKING:
+    from agentvm.abi.context import CallContext
+    from agentvm.engine.linked import Linked, TablePlan
+    from agentvm.engine.machine import Machine
+
+__all__ = ["MAX_REENTRY", "RUNNER", "STARTER", "Execution", "ExecutionStatistics", "OnEnd", "Plan"]
+
+#: How deep a guest may be entered from its own host calls (signal handlers that are interrupted by signals).
+MAX_REENTRY = 16
+_NOW = float("-inf")
+RUNNER, STARTER = "runner", "starter"
+_ENDED = b"the process ends"
+#: How often a waiter looks by itself; it is woken otherwise.
+_WAIT_SECONDS = 1.0
+
+#: Told how a process ended, on its runner thread.
+OnEnd = Callable[[Ending], None]
+
+#: The scheduler of a process that has ended: it waits for nothing any more.
+_NO_SCHEDULER = HostThread()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStatistics:
+    """What one process used. CPU time includes its host calls; fuel is as of its last look at the clock."""
+
+    cpu_time_ns: int
+    wall_time_ns: int
+    fuel_used: int
+    memory_bytes: int
+    peak_memory_bytes: int
+    is_computing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a start needs to know, decided before the runner has it."""
+
+    linked: "Linked"
+    tables: "TablePlan"
+    #: "_start" runs and ends; anything else is called if it is exported, and then the guest stays for `call`.
+    entry: str
+    time: ProcessTime
+
+
+class Execution:
+    """A running process. `wait`, `kill`, `call`, `finish` and `statistics` may be used from any thread."""
+
+    def __init__(self, machine: "Machine", process: Process, context: "CallContext", plan: Plan) -> None:
+        gauges = process.gauges
+        # immutable
+        self.process = process
+        self.context = context
+        self.machine = machine
+        self._plan = plan
+        self._on_end: OnEnd = _nobody
+        self._slots = machine.slots
+        self._ticket = Ticket(machine.engine_address, machine)
+        self.time = plan.time
+        self.meter = FuelMeter(machine.fuel, process)
+        self.account = machine.ledger.open(gauges.gauge("max_memory_per_process_bytes"))
+        self.memories = GuestMemories(self.account, plan.linked.minimums, plan.linked.exported_memory)
+        self._guest = Guest(plan.linked, process, self.memories, self.account, self.meter)
+        self._mailbox = None if plan.entry == "_start" else Mailbox(machine.max_waiting_calls)
+        # any thread
+        self._owner: dict[str, str] = {}
+        self._over = threading.Lock()  # held until the end
+        self._over.acquire()
+        self.ending: Ending | None = None
+        # owned by the runner thread
+        self._courtesy = Courtesy()
+        self._depth = 0
+
+    def connect(self, on_end: OnEnd) -> None:
+        """Connect the process, right before a runner gets it. From here on `on_end` is told."""
+        self._on_end, process = on_end, self.process
+        process.scheduler = self
+        process.on_kill = self.interrupt
+        process.cpu_time_ns = self.time.cpu_time_ns
+        process.check_at = monotonic() + TICK_SECONDS
+        if process.ending is not None:
+            process.check_at = _NOW
+
+    # ---- any thread ----
+
+    def wait(self, timeout_seconds: float | None = None) -> Ending | None:
+        """Wait for the end, when everything that the process held is given back. None if it is not over in time."""
+        deadline = float("inf") if timeout_seconds is None else monotonic() + timeout_seconds
+        while self.ending is None:
+            left = deadline - monotonic()
+            # A waiter that Ctrl-C interrupts may keep the lock from the others; so all look by themselves as well.
+            if self._over.acquire(timeout=max(0.0, min(left, _WAIT_SECONDS))):
+                self._over.release()
+            elif left <= 0:
+                break
+        return self.ending
+
+    def kill(self, signal: Signal = Signal.SIGKILL, cause: Cause | None = None) -> bool:
+        """End the process as if by `signal`; False if it was ending already. Does not wait."""
+        killed = self.process.kill(signal, cause)
+        self.interrupt()
+        return killed
+
+    def interrupt(self) -> None:
+        """Make a process that is ending notice, wherever it computes, waits or queues. Idempotent, never blocks."""
+        self.process.waiter.wake()
+        self._slots.cancel(self._ticket)
+        self.meter.wake()
+        if self._mailbox is not None:
+            self._mailbox.wake()
+        if self._ticket.held:
+            bind.increment_epoch(self._ticket.engine)
+
+    def call(self, name: str, arguments: Sequence[Number] = ()) -> tuple[Number, ...]:
+        """Call an exported function of a guest that stays, and wait for its results.
+
+        Raises `MissingExport`, `InvalidArgument`, or `GuestFailed` (with `values["ending"]`) if the guest ends first.
+        """
+        request = CallRequest(name, self._plan.linked.signature(name), arguments)
+        if self._mailbox is not None and self._mailbox.put(request):
+            request.done.wait()
+        if not request.answered:
+            ending = self.wait()
+            text = ending.cause.message if ending else ""
+            raise GuestFailed(f"{name} did not return, because the guest has ended: {text}", ending=ending)
+        return request.values()
+
+    def wait_ready(self) -> bool:
+        """Wait until a guest that stays has run its entry and takes calls. False if it has ended instead."""
+        if self._mailbox is not None:
+            self._mailbox.ready.wait()
+        return self.ending is None and self.process.ending is None
+
+    def finish(self) -> None:
+        """Let a guest that stays end with exit code 0, once all calls are answered."""
+        if self._mailbox is not None:
+            self._mailbox.finish()
+
+    def cpu_time_ns(self) -> int:
+        """Return the CPU time of the process in ns, host calls included."""
+        return self.time.cpu_time_ns()
+
+    def statistics(self) -> ExecutionStatistics:
+        """Return a snapshot."""
+        return ExecutionStatistics(
+            cpu_time_ns=self.time.cpu_time_ns(),
+            wall_time_ns=self.time.wall_time_ns(),
+            fuel_used=self.meter.used,
+            memory_bytes=self.account.held,
+            peak_memory_bytes=self.account.peak,
+            is_computing=self._ticket.held,
+        )
+
+    def deadline_passed(self) -> None:
+        """Called by the ticker, at the deadline."""
+        self.time.kill_for_wall_time()
+
+    # ---- in host calls, on the runner thread ----
+
+    def checkpoint(self) -> None:
+        """Do what is due; called by a host call once `process.check_at` has passed. Raises `GuestKilled`."""
+        process = self.process
+        if process.ending is not None:
+            raise GuestKilled
+        self.time.check()
+        self.meter.look()
+        self._take_turns()
+        interval = TICK_SECONDS
+        if self._slots.is_shared:
+            self._courtesy.pay(self.meter.used)
+            interval = COURTESY_SECONDS
+        process.check_at = min(monotonic() + interval, self.time.deadline)
+        # Whoever wants something wrote it down before check_at, which was just overwritten: look again.
+        if self.meter.due:
+            process.check_at = _NOW
+        if process.ending is not None:
+            process.check_at = _NOW
+            raise GuestKilled
+
+    def _take_turns(self) -> None:
+        if self._slots.contended and monotonic() - self._ticket.since >= SLICE_SECONDS * 0.9:
+            self._slots.rotate(self._ticket)
+
+    def give_way(self) -> None:
+        """sched_yield: let guests run that wait for a slot."""
+        self._slots.rotate(self._ticket)
+
+    def pause(self) -> None:
+        """About to sleep in a host call: hold neither a slot nor fuel."""
+        self.meter.pause()
+        self._slots.leave(self._ticket)
+
+    def resume(self) -> None:
+        """Awake again: wait for a slot, and for fuel."""
+        self._enter()
+        self.meter.resume(self._leave, self._enter)
+
+    def _enter(self) -> None:
+        self._slots.enter(self._ticket)
+
+    def _leave(self) -> None:
+        self._slots.leave(self._ticket)
+
+    def reenter(self, name: str, arguments: Sequence[Number] = ()) -> tuple[Number, ...]:
+        """In a host call: call an exported function of the guest (a signal handler). Raises `GuestKilled` if it fails.
+
+        Deeper than `MAX_REENTRY` the process ends as by a stack overflow.
+        """
+        request = CallRequest(name, self._plan.linked.signature(name), arguments)
+        if self._depth >= MAX_REENTRY:
+            text = f"signal handlers are nested {self._depth} deep: killed by SIGSEGV"
+            self.process.kill(Signal.SIGSEGV, Cause(CauseKind.TRAP, text))
+        self.process.raise_if_killed()
+        self._depth += 1
+        try:
+            self._guest.answer(request)
+        finally:
+            self._depth -= 1
+        if not request.answered:
+            raise GuestKilled
+        return request.values()
+
+    # ---- in callbacks ----
+
+    def tick(self) -> int:
+        """Called in the guest's loops and function entries, on a tick or a kill; an error makes it leave."""
+        process = self.process
+        if process.ending is None:
+            self.time.check()
+            self._take_turns()
+        if process.ending is None:
+            return 0
+        self.meter.is_exact = False
+        return bind.new_error(_ENDED)
+
+    def fail(self, error: BaseException) -> int:
+        """A host call met `error`: note what it means for the process, and return the trap that leaves the guest."""
+        try:
+            self.meter.is_exact = True
+            if type(error) is GuestExit:
+                self.process.exit(error.code)
+            elif type(error) is not GuestKilled:
+                self.note_bug(error)
+        except BaseException:  # noqa: BLE001, S110 - the caller is a callback, which must return
+            pass
+        return bind.new_trap(_ENDED)
+
+    def fail_callback(self, error: BaseException) -> int:
+        """A memory or epoch callback met `error`: end the process, and return the error that leaves the guest."""
+        self.note_bug(error)
+        return bind.new_error(_ENDED)
+
+    def note_bug(self, error: BaseException) -> None:
+        """agentvm itself failed: the process ends, and the host's log gets the traceback; the guest never does."""
+        if isinstance(error, HostLimit):
+            self.process.kill(Signal.SIGKILL, Cause(CauseKind.LIMIT, str(error), limit=str(error.values.get("limit"))))
+            return
+        text = f"agentvm failed with {type(error).__name__}: killed by SIGKILL; the host's log has the details"
+        self.process.kill(Signal.SIGKILL, Cause(CauseKind.HOST_BUG, text))
+        log().error("serving process %d failed", self.process.pid, exc_info=error)
+
+    # ---- the runner thread's way through ----
+
+    def claim(self, who: str) -> bool:
+        """Whether `who` has the execution: a RUNNER, or the STARTER that gives it up, whoever was first."""
+        return self._owner.setdefault("is", who) == who
+
+    @property
+    def owner(self) -> str | None:
+        """Who claimed the execution."""
+        return self._owner.get("is")
+
+    def run(self) -> None:
+        """Run to the end, on a runner thread."""
+        if self.owner is not None or not self.claim(RUNNER):
+            return
+        current.execution, current.context = self, self.context
+        try:
+            self.time.open()
+            self._enter()
+            self._live()
+        except GuestKilled:
+            pass
+        except BaseException as error:  # noqa: BLE001 - a runner outlives what it runs
+            self.note_bug(error)
+        try:
+            self._close()
+        finally:
+            del current.execution, current.context
+
+    def _live(self) -> None:
+        guest = self._guest
+        try:
+            guest.open(self._ticket.engine, self._plan.tables)
+            self.meter.open(guest.context, self._leave, self._enter)
+            self.context.memory.attach(self.memories)
+            # A kill before the epoch deadline was set moved an epoch that nobody watched.
+            self.process.raise_if_killed()
+            if guest.instantiate() and guest.run_entry(self._plan.entry):
+                if self._mailbox is not None:
+                    self._serve(self._mailbox)
+                self.process.exit(0)
+        finally:
+            if guest.context:
+                self.meter.close(self.machine.engine)
+            self.context.memory.detach()
+            guest.close()
+
+    def _serve(self, mailbox: Mailbox) -> None:
+        """Answer calls until the guest is told to finish, or ends."""
+        process = self.process
+        while True:
+            self.pause()
+            request = mailbox.get(lambda: process.ending is not None)
+            self.resume()
+            if request is None:
+                process.raise_if_killed()
+                return
+            try:
+                if process.ending is None:
+                    self._guest.answer(request)
+            finally:
+                request.done.set()
+            process.raise_if_killed()
+
+    def _close(self) -> None:
+        """Give everything back, and tell whoever waits. One step that fails does not keep the others from it."""
+        process = self.process
+        spent = self.time.close()
+        try:
+            self._give_back()
+        except BaseException:  # noqa: BLE001 - the rest must go on
+            for step in (self._leave, self.memories.unmap_rest, self.give_up):
+                self._safely(step)
+        if process.ending is None:
+            process.kill(Signal.SIGKILL, Cause(CauseKind.HOST_BUG, "the process ended without an ending"))
+        ending = process.ending
+        assert ending is not None
+        try:
+            self._on_end(ending)
+        except BaseException:  # noqa: BLE001 - somebody else's code, on our thread
+            log().exception("the end of process %d could not be reported", process.pid)
+        self._disconnect(spent)
+        self.ending = ending
+        self._over.release()
+        if self._mailbox is not None:
+            self._mailbox.close()
+
+    def _give_back(self) -> None:
+        self._leave()
+        self.memories.unmap_rest()
+        self.give_up()
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException:  # noqa: BLE001 - partly somebody else's code, on our thread
+            log().exception("a step in the end of process %d failed", self.process.pid)
+
+    def _disconnect(self, cpu_time_ns: int) -> None:
+        """Let go of what points back here, so that all is freed now and not by the garbage collector."""
+        process = self.process
+        process.scheduler = _NO_SCHEDULER
+        process.on_kill = _NO_SCHEDULER.pause
+        process.cpu_time_ns = lambda: cpu_time_ns
+        self._on_end = _nobody
+
+    def give_up(self) -> None:
+        """Give memory and place back; all that a start holds which failed before a runner had it. Idempotent."""
+        self.account.close()
+        self.machine.forget(self)
+
+
+def _nobody(_ending: Ending) -> None:
+    pass
