@@ -1,0 +1,255 @@
+"""Starting a program: from what the caller asks for to a process that runs, with its streams and preopens in place."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agentvm.abi.context import CallContext
+from agentvm.abi.rights import DIRECTORY_BASE, DIRECTORY_INHERITING, LISTENER, STDIN, STDOUT
+from agentvm.api.result import Result, Usage
+from agentvm.errno import Errno, KernelError
+from agentvm.errors import InvalidArgument, ProcessLimit
+from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.open_file import OpenFile
+from agentvm.kernel.pipe import HostPipeEnd, Pipe, PipeReader
+from agentvm.kernel.process import Ending, Image, Process, ProcessState
+from agentvm.kernel.socket import Listener
+from agentvm.kernel.stat import Filetype
+from agentvm.kernel.stdio import BytesInput, CapturedOutput, StreamedOutput
+from agentvm.kernel.vfs.node import Node
+from agentvm.kernel.wait import Event
+from agentvm.limits.gauge import LimitExceeded
+
+if TYPE_CHECKING:
+    from agentvm.abi.trace import CallTrace
+    from agentvm.engine.execution import Execution
+    from agentvm.kernel.kernel import Kernel
+
+__all__ = ["Launched", "Program", "StartOptions", "make_image", "prepare"]
+
+#: What can be run: a path on the host, or the bytes of a module.
+Program = str | bytes | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """How to start a program; see `AgentVM.spawn` for the meaning of each."""
+
+    args: Sequence[str | bytes] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes | None = None
+    cwd: str = "/"
+    timeout: float | None = None
+    argv0: str | None = None
+    preopens: Sequence[str] = ("/",)
+    capture: bool = False
+    listeners: int = 0
+    #: Which of the three standard streams look like a terminal to the program.
+    terminals: tuple[bool, bool, bool] = (False, False, False)
+    #: Cap on streamed output for this process, where it is tighter than the VM's.
+    max_output_bytes: int | None = None
+
+
+class Launched:
+    """One started program: the process's record and everything of the host's that belongs to it."""
+
+    def __init__(self, kernel: "Kernel", record: Process) -> None:
+        self.kernel = kernel
+        self.record = record
+        self.execution: Execution | None = None
+        self.ended = Event()
+        self.stdin: HostPipeEnd | None = None
+        self.stdout: HostPipeEnd | None = None
+        self.stderr: HostPipeEnd | None = None
+        self.captured: tuple[CapturedOutput, CapturedOutput] | None = None
+        self.listeners: list[Listener] = []
+        self.compile_seconds = 0.0
+        self._ending: Ending | None = None
+        self._when_done: list[Callable[[], None]] = []
+
+    def finish(self, ending: Ending) -> None:
+        """The engine is done with the process: close what it holds, and tell who waits. Runner thread."""
+        kernel = self.kernel
+        with kernel.lock:
+            if self.record.state is ProcessState.RUNNING:  # a start that was interrupted took it back already
+                kernel.processes.exit(self.record, ending)
+            self._ending = ending
+            self.ended.set()
+            callbacks, self._when_done = self._when_done, []
+        for callback in callbacks:
+            callback()
+
+    def when_done(self, callback: Callable[[], None]) -> None:
+        with self.kernel.lock:
+            if not self.ended.is_set():
+                self._when_done.append(callback)
+                return
+        callback()
+
+    def reap(self) -> None:
+        """Give the place of the process in the table back, once it has ended. Idempotent."""
+        with self.kernel.lock:
+            self.kernel.processes.reap(self.record)
+
+    def result(self) -> Result:
+        """Reap the process, and return how it ended."""
+        ending = self._ending
+        assert ending is not None, "the process still runs"
+        self.reap()
+        outputs = self.captured
+        return Result(
+            exit_code=ending.status.code,
+            signal=ending.status.signal,
+            stdout=outputs[0].value() if outputs else b"",
+            stderr=outputs[1].value() if outputs else b"",
+            truncated=any(output.truncated for output in outputs) if outputs else False,
+            cause=ending.cause,
+            usage=self.usage(),
+        )
+
+    def usage(self) -> Usage:
+        """Return what the process has used so far, and the VM's limits."""
+        with self.kernel.lock:
+            limits = self.kernel.registry.snapshot()
+        if self.execution is None:
+            return Usage(limits)
+        used = self.execution.statistics()
+        return Usage(
+            limits,
+            cpu_seconds=used.cpu_time_ns / 1e9,
+            wall_seconds=used.wall_time_ns / 1e9,
+            fuel=used.fuel_used,
+            peak_memory_bytes=used.peak_memory_bytes,
+            compile_seconds=self.compile_seconds,
+        )
+
+
+def make_image(program: Program, options: StartOptions) -> Image:
+    """Return the arguments and environment that the program starts with. Raises `InvalidArgument`."""
+    name = options.argv0
+    if name is None:
+        name = "program" if isinstance(program, bytes) else os.path.basename(os.fspath(program))
+    if not options.cwd.startswith("/"):
+        raise InvalidArgument(f"cwd {options.cwd!r} is not an absolute path inside the VM", cwd=options.cwd)
+    environ = dict(options.env)
+    if options.cwd != "/":
+        environ.setdefault("PWD", options.cwd)
+    for key in environ:
+        if not key or "=" in key:
+            raise InvalidArgument(f"{key!r} cannot be the name of an environment variable", name=key)
+    return Image(
+        argv=(name.encode(), *(os.fsencode(arg) for arg in options.args)),
+        environ=tuple(f"{key}={value}".encode() for key, value in environ.items()),
+        cwd=options.cwd.encode(),
+        name=name,
+    )
+
+
+def prepare(
+    kernel: "Kernel", image: Image, options: StartOptions, *, uses_files: bool, trace: "CallTrace | None" = None
+) -> tuple[Launched, CallContext]:
+    """Make the process, with its standard streams and preopened directories. Takes the kernel lock.
+
+    A program that imports no call on paths gets no directories: it could not use them, and descriptor 3 is free.
+
+    Raises `ProcessLimit` (EAGAIN), `InvalidArgument` (E2BIG, EINVAL, a cwd or preopen that is not there).
+    """
+    with kernel.lock:
+        whole = options.cwd != "/" or "/" in options.preopens
+        record = _spawn(kernel, image, kernel.vfs.root if whole else None)
+        launched = Launched(kernel, record)
+        try:
+            _open_streams(launched, options)
+            if uses_files:
+                _open_directories(launched, options)
+            _open_listeners(launched, options)
+            return launched, CallContext(kernel, record, trace)
+        except KernelError as error:
+            kernel.processes.discard(record)
+            raise InvalidArgument(f"the program cannot be started: {error}", **_facts(error)) from error
+
+
+def _spawn(kernel: "Kernel", image: Image, root: Node | None) -> Process:
+    try:
+        return kernel.processes.spawn(image, root)
+    except LimitExceeded as error:
+        if error.errno is Errno.EAGAIN:
+            raise ProcessLimit(
+                f"EAGAIN: {error.detail}; wait for a process, or raise max_processes", **_facts(error)
+            ) from None
+        raise InvalidArgument(
+            f"the program cannot be started: {error}; raise it with {error.spec.setting(error.observed)}",
+            **_facts(error),
+        ) from None
+    except KernelError as error:
+        raise InvalidArgument(str(error), errno=error.errno.name) from None
+
+
+def _facts(error: KernelError) -> dict[str, object]:
+    """The values that an error to the operator carries."""
+    if isinstance(error, LimitExceeded):
+        return {"errno": error.errno.name, "limit": error.limit, "observed": error.observed, "cap": error.capacity}
+    return {"errno": error.errno.name}
+
+
+def _open_streams(launched: Launched, options: StartOptions) -> None:
+    kernel, record = launched.kernel, launched.record
+    kinds = [Filetype.CHARACTER_DEVICE if terminal else Filetype.UNKNOWN for terminal in options.terminals]
+
+    def host_end(pipe: Pipe, *, reads: bool) -> HostPipeEnd:
+        return HostPipeEnd(pipe, kernel.lock, kernel.clock, reads=reads)
+
+    files: list[OpenFile] = []
+    if options.stdin is not None:
+        files.append(BytesInput(options.stdin))
+    else:
+        pipe = _new_pipe(kernel)
+        files.append(PipeReader(pipe, kinds[0]))
+        launched.stdin = host_end(pipe, reads=False)
+    if options.capture:
+        budget = record.gauges.gauge("max_log_bytes")
+        launched.captured = CapturedOutput(budget), CapturedOutput(budget)
+        files += launched.captured
+    else:
+        if options.max_output_bytes is not None:
+            record.gauges.tighten("max_output_bytes", options.max_output_bytes)
+        budget = record.gauges.gauge("max_output_bytes")
+        pipes = _new_pipe(kernel), _new_pipe(kernel)
+        files += [StreamedOutput(pipe, budget, kind) for pipe, kind in zip(pipes, kinds[1:], strict=True)]
+        launched.stdout, launched.stderr = (host_end(pipe, reads=True) for pipe in pipes)
+    for file, rights in zip(files, (STDIN, STDOUT, STDOUT), strict=True):
+        record.fds.open(Descriptor(file, rights, 0))
+
+
+def _new_pipe(kernel: "Kernel") -> Pipe:
+    return Pipe(int(kernel.registry.caps["max_pipe_bytes"]))
+
+
+def _open_directories(launched: Launched, options: StartOptions) -> None:
+    """Preopen directories. See docs/rationale.md, "Why a cwd needs more preopens"."""
+    kernel, record = launched.kernel, launched.record
+    names = [(path.encode(), path.encode()) for path in options.preopens]
+    if options.cwd != "/":
+        names += [(b"/" + name, b"/" + name) for name in _top_directories(kernel)]
+        names.append((options.cwd.encode(), b"."))
+    for path, name in names:
+        file = kernel.vfs.open_at(kernel.vfs.root, path, root=kernel.vfs.root, confined=False, directory=True)
+        record.fds.open(Descriptor(file, DIRECTORY_BASE, DIRECTORY_INHERITING, preopen=name))
+
+
+def _open_listeners(launched: Launched, options: StartOptions) -> None:
+    kernel, record = launched.kernel, launched.record
+    for _ in range(options.listeners):
+        listener = Listener(kernel.registry.gauge("max_sockets"))
+        launched.listeners.append(listener)
+        record.fds.open(Descriptor(listener, LISTENER, 0))
+
+
+def _top_directories(kernel: "Kernel") -> list[bytes]:
+    root = kernel.vfs.open_at(kernel.vfs.root, b"/", root=kernel.vfs.root, confined=False, directory=True)
+    try:
+        entries = list(root.entries(0))
+    finally:
+        root.on_last_close()
+    return [entry.name for entry in entries if entry.filetype is Filetype.DIRECTORY and entry.name not in (b".", b"..")]

@@ -1,0 +1,313 @@
+"""`AgentVM`: a virtual machine in this process, for as long as it is open."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from agentvm.api.launch import Launched, Program, StartOptions, make_image, prepare
+from agentvm.api.mounts import Mountable, Mounts
+from agentvm.api.process import Process
+from agentvm.api.result import Result, Usage
+from agentvm.clock import Clock, ManualClock, SystemClock
+from agentvm.engine.capacity import host_capacity
+from agentvm.engine.current import current
+from agentvm.errors import VMClosed
+from agentvm.host.entropy import seeded_random, system_random
+from agentvm.kernel.kernel import Kernel
+from agentvm.kernel.outcome import Cause, CauseKind, Signal
+from agentvm.kernel.process import Process as Record
+from agentvm.kernel.vfs.files import FileAccess
+from agentvm.kernel.vfs.vfs import Vfs
+from agentvm.limits.amount import Amount
+from agentvm.limits.catalogue import DEFAULT_LIMITS, Limits
+from agentvm.limits.registry import Registry
+
+if TYPE_CHECKING:
+    from agentvm.abi.context import CallContext
+    from agentvm.abi.trace import CallTrace
+    from agentvm.api.machine import VMMachine
+    from agentvm.api.reactor import Instance
+
+__all__ = ["AgentVM", "Mountable"]
+
+#: A program that imports none of these can neither find nor use a preopened directory.
+_FILE_CALLS = ("path_", "fd_prestat_", "fd_readdir")
+
+#: How often a wait in vain looks up, in seconds.
+_LATEST_LOOK = 0.2
+
+#: Told how many seconds the compiler has been at work on a module.
+Progress = Callable[[float], None]
+
+
+class AgentVM:
+    """A small Linux-like machine that runs untrusted WebAssembly programs under `limits`.
+
+    ```python
+    with AgentVM(limits=Limits(max_memory_bytes="64MiB")) as vm:
+        vm.fs.write("/home/in.txt", b"hello")
+        print(vm.run("guest.wasm", args=["in.txt"], cwd="/home").check().stdout_text)
+    ```
+
+    `deterministic` gives guests a clock that moves only as they sleep and look at it, and randomness from `seed`;
+    `clock` puts another clock in the place of the host's; `trace` is told of every call that a guest makes.
+    All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        deterministic: bool = False,
+        seed: int = 0,
+        clock: Clock | None = None,
+        trace: "CallTrace | None" = None,
+    ) -> None:
+        """Raises `InvalidLimit` if the limits contradict each other, `HostLimit` if max_open_vms are open.
+
+        Starts nothing: an idle VM is a few objects.
+        """
+        self._open = False
+        if clock is None:
+            clock = ManualClock(step_ns=1000) if deterministic else SystemClock()
+        registry = Registry(limits or DEFAULT_LIMITS)
+        random_bytes = seeded_random(seed) if deterministic else system_random
+        vfs = Vfs(registry, clock, between=_stop_if_killed)
+        self._kernel = Kernel(registry, clock, random_bytes, vfs, _calling_process)
+        self._mounts = Mounts(self._kernel)
+        self._machine: VMMachine | None = None
+        self._launched: set[Launched] = set()  # bounded by max_processes
+        self._trace = trace
+        self._owner = os.getpid()
+        #: The VM's files, as the host sees them: `read`, `write`, `listdir` ...
+        self.fs = FileAccess(self._kernel.vfs, self._kernel.lock)
+        host_capacity().acquire("max_open_vms")
+        self._open = True
+
+    # -- running ------------------------------------------------------------------------------------------------------
+    def run(
+        self,
+        program: Program,
+        args: Sequence[str | bytes] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        cwd: str = "/",
+        timeout: float | None = None,
+        *,
+        argv0: str | None = None,
+        preopens: Sequence[str] = ("/",),
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run a program to its end, and return how it ended and what it printed.
+
+        `program` is a path on the host or the bytes of a module; `args` come after argv[0], which is the file's name
+        or `argv0`. `timeout`, in seconds: a program that runs longer is killed (max_wall_time_seconds), a compile that
+        takes longer is given up (`CompileLimit`).
+        `preopens` are the directories that it is given. `progress` hears how long a slow compile takes.
+
+        Raises `NotRunnable` and its kin for a module that can't be run, `ProgramNotFound`, `ProcessLimit`,
+        `InvalidArgument`, `VMClosed`. Ctrl-C ends the program and is raised again.
+        """
+        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True)
+        started: list[Launched] = []
+        try:
+            return Process(self._launch(program, options, progress, started=started)[0]).wait()
+        except BaseException:
+            for launched in started:
+                _end(launched)
+            raise
+
+    def spawn(
+        self,
+        program: Program,
+        args: Sequence[str | bytes] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        cwd: str = "/",
+        timeout: float | None = None,
+        *,
+        argv0: str | None = None,
+        preopens: Sequence[str] = ("/",),
+        capture: bool = False,
+        listeners: int = 0,
+        progress: Progress | None = None,
+    ) -> Process:
+        """Start a program, and return at once with a handle. Parameters and errors are those of `run`.
+
+        Without `stdin` bytes the process reads from a pipe, `process.stdin`; it prints to the pipes `process.stdout`
+        and `process.stderr`, and waits when they are full, unless `capture` keeps its output for the result.
+        `listeners` sockets are preopened after the directories: `process.connect(i)` connects to them.
+        """
+        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners)
+        return self.start(program, options, progress)
+
+    def start(self, program: Program, options: StartOptions, progress: Progress | None = None) -> Process:
+        """As `spawn`, with everything that can be said about the start."""
+        return Process(self._launch(program, options, progress)[0])
+
+    def instantiate(
+        self,
+        program: Program,
+        args: Sequence[str | bytes] = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = b"",
+        *,
+        preopens: Sequence[str] = ("/",),
+        capture: bool = True,
+        listeners: int = 0,
+    ) -> "Instance":
+        """Load a reactor: a module without `_start`, whose exports are called one by one. Runs its `_initialize`.
+
+        Parameters are those of `spawn`; without `capture`, `instance.stdout` and `stderr` are pipes. Raises what `run`
+        raises, and `GuestFailed` if `_initialize` ends the process.
+        """
+        from agentvm.api.reactor import Instance
+
+        options = StartOptions(args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners)
+        launched, context = self._launch(program, options, None, reactor=True)
+        instance = Instance(launched, context)
+        instance.wait_ready()
+        return instance
+
+    def _launch(
+        self,
+        program: Program,
+        options: StartOptions,
+        progress: Progress | None,
+        *,
+        reactor: bool = False,
+        started: list[Launched] | None = None,
+    ) -> "tuple[Launched, CallContext]":
+        """Start a program. `started` is told of it before it runs, so that Ctrl-C at any moment leaves none behind."""
+        machine = self._running_machine()
+        image = make_image(program, options)
+        module, compile_seconds = machine.load(program, reactor=reactor, timeout=options.timeout, progress=progress)
+        uses_files = any(item.name.startswith(_FILE_CALLS) for item in module.info.imports)
+        launched, context = prepare(self._kernel, image, options, uses_files=uses_files, trace=self._trace)
+        launched.compile_seconds = compile_seconds
+        with self._kernel.lock:
+            self._launched.add(launched)
+        if started is not None:
+            started.append(launched)
+        launched.when_done(lambda: self._launched.discard(launched))
+        try:
+            machine.start(launched, module, context, reactor=reactor, timeout=options.timeout)
+        except BaseException:
+            with self._kernel.lock:
+                self._kernel.processes.discard(launched.record)
+                self._launched.discard(launched)
+                launched.ended.set()  # a close that saw it waits for nothing
+            raise
+        return launched, context
+
+    def _running_machine(self) -> "VMMachine":
+        """Return the engine's side of this VM; the engine is imported when the first program runs."""
+        self._check_open()
+        if self._machine is None:
+            from agentvm.api.machine import VMMachine
+
+            with self._kernel.lock:
+                if self._machine is None:
+                    self._machine = VMMachine(self._kernel, traced=self._trace is not None)
+        return self._machine
+
+    # -- files, limits, life ------------------------------------------------------------------------------------------
+    def mount(self, path: str, source: Mountable) -> None:
+        """Make a directory of the host, or an empty in-memory filesystem, visible at `path`.
+
+        Raises `MountFailed`, `UnsupportedOnPlatform`.
+        """
+        self._check_open()
+        self._mounts.add(path, source)
+
+    def usage(self) -> Usage:
+        """Return how far every limit is used, now and at most so far."""
+        with self._kernel.lock:
+            return Usage(self._kernel.registry.snapshot())
+
+    def raise_limit(self, **limits: Amount) -> None:
+        """Raise caps of this VM, for running programs too: `vm.raise_limit(max_open_fds=512)`.
+
+        Raises `InvalidLimit` for an unknown name, a bad value, or a cap that would fall.
+        """
+        self._check_open()
+        with self._kernel.lock:
+            self._kernel.registry.raise_to(Limits.of(limits))
+        if self._machine is not None:
+            self._machine.refresh_limits()
+
+    def kill(self) -> None:
+        """End every program of this VM at once, and every compile for it."""
+        if self._machine is not None:
+            self._machine.interrupt()
+        for process in self._processes():
+            process.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, "the VM's programs were killed by the host"))
+
+    def close(self) -> None:
+        """End every program, and give everything back. Idempotent."""
+        if not self._open or self._owner != os.getpid():
+            return
+        self._open = False
+        if self._machine is not None:
+            self._machine.interrupt()
+        for process in self._processes():
+            process.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, "the VM was closed"))
+        for launched in list(self._launched):
+            launched.ended.wait()
+        if self._machine is not None:
+            self._machine.close()
+        with self._kernel.lock:
+            for record in self._kernel.processes:
+                self._kernel.processes.reap(record)
+        self._kernel.close()
+        self._mounts.close()
+        host_capacity().release("max_open_vms")
+
+    def __del__(self) -> None:
+        """A VM that was forgotten gives its place back; no program runs in it, for that would remember it."""
+        if self._open and self._owner == os.getpid():
+            self._mounts.close()
+            host_capacity().release("max_open_vms")
+
+    def __enter__(self) -> "AgentVM":
+        self._check_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _processes(self) -> list[Record]:
+        with self._kernel.lock:
+            return list(self._kernel.processes)
+
+    def _check_open(self) -> None:
+        if self._owner != os.getpid():
+            raise VMClosed("this VM was opened before a fork: only the process that opened it can use it")
+        if not self._open:
+            raise VMClosed("the VM is closed")
+
+
+def _end(launched: Launched) -> None:
+    """Kill and reap a process, whatever else is pressed meanwhile: it takes a few milliseconds."""
+    while True:
+        try:
+            launched.record.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, "killed by the host: run was interrupted"))
+            launched.ended.wait(_LATEST_LOOK)
+            if launched.ended.is_set():
+                launched.reap()
+                return
+        except KeyboardInterrupt:
+            continue
+
+
+def _calling_process() -> Record | None:
+    """Return the process whose call this thread serves; None for the host's own threads."""
+    context = getattr(current, "context", None)
+    return None if context is None else context.process
+
+
+def _stop_if_killed() -> None:
+    """Let a kill through in the middle of a long transfer; the host's own calls on files are not a guest's."""
+    process = _calling_process()
+    if process is not None:
+        process.raise_if_killed()

@@ -1,0 +1,219 @@
+"""`agentvm run`: one program in a VM of its own, its streams tied to ours."""
+
+import argparse
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agentvm.api.launch import StartOptions
+from agentvm.api.process import Process
+from agentvm.api.result import Result
+from agentvm.api.vm import AgentVM
+from agentvm.errors import InvalidArgument
+from agentvm.host.directory import HostDirectory
+from agentvm.kernel.outcome import CauseKind, Signal
+from agentvm.limits.catalogue import SPECS, Limits, find_spec
+
+__all__ = ["add_verbs"]
+
+_EPILOG = """\
+exit status:
+  the program's own; 128 + N when signal N ended it (SIGXCPU 24: fuel and CPU time; SIGKILL 9: wall time;
+  SIGSEGV 11: stack overflow); 125 agentvm itself failed; 126 the module cannot be run; 127 no such file.
+
+examples:
+  agentvm run hello.wasm
+  agentvm run --dir .::/work:ro --cwd /work --timeout 5 --max-memory-bytes 64MiB tool.wasm -- -v in.txt
+  agentvm run --stats --limit max_fuel=1e9 untrusted.wasm
+"""
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare `agentvm run`."""
+    parser = verbs.add_parser(
+        "run",
+        help="run a program",
+        usage="agentvm run [FLAGS] GUEST.wasm [--] [ARGS...]",
+        description="Run a WASI preview1 program in a VM, with hard caps on all that it can use.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--dir",
+        action="append",
+        default=[],
+        metavar="HOST[::GUEST[:ro]]",
+        help='show a host directory to the program, at GUEST or under its own name; ":ro" forbids changes',
+    )
+    parser.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="set or pass on a variable")
+    parser.add_argument("--cwd", default="/", metavar="DIR", help="the program's working directory in the VM")
+    parser.add_argument("--stdin", metavar="FILE", help="read standard input from a file")
+    parser.add_argument("--argv0", metavar="NAME", help="argv[0] of the program, instead of the file's name")
+    parser.add_argument("--timeout", metavar="SECONDS", help="kill the program after that long")
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=VALUE", help="set a limit; see `agentvm limits`"
+    )
+    parser.add_argument("--deterministic", action="store_true", help="a virtual clock, and randomness from --seed")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of --deterministic (default 0)")
+    parser.add_argument("--stats", action="store_true", help="show at the end what was used, on standard error")
+    parser.add_argument("--json", action="store_true", help="capture the output, and print one JSON result instead")
+    limits = parser.add_argument_group("limits", 'sizes as "64MiB", times as "1.5s", "none" for no limit')
+    for spec in SPECS.values():
+        limits.add_argument(spec.flag, dest=spec.name, metavar=spec.unit.name, help=spec.summary.replace("%", "%%"))
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="GUEST.wasm [--] [ARGS...]")
+    parser.set_defaults(action=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not options.command:
+        raise InvalidArgument("which program? usage: agentvm run [FLAGS] GUEST.wasm [--] [ARGS...]")
+    program, *args = options.command
+    args = args[1:] if args[:1] == ["--"] else args
+    with AgentVM(_limits(options), deterministic=options.deterministic, seed=options.seed) as vm:
+        for text in options.dir:
+            _mount(vm, text)
+        start = StartOptions(
+            args=args,
+            env=_environment(options.env),
+            stdin=_read_file(options.stdin) if options.stdin else b"" if options.json else None,
+            cwd=options.cwd,
+            timeout=_seconds(options.timeout),
+            argv0=options.argv0 or program,
+            capture=options.json,
+            terminals=(False,) * 3 if options.json else (os.isatty(0), os.isatty(1), os.isatty(2)),
+            max_output_bytes=_regular_output_cap(vm) if not options.json else None,
+        )
+        process = vm.start(program, start, _Progress(program))
+        with _interrupts(process):
+            result = process.wait() if options.json else _stream(process)
+    _report(program, result, options)
+    return result.shell_code
+
+
+def _stream(process: Process) -> Result:
+    """Tie the program's streams to ours until it ends and all its output is out."""
+    from agentvm.host.streams import pump_in, pump_out
+
+    outputs = [pump_out(reader.end, fd) for reader, fd in ((process.stdout, 1), (process.stderr, 2)) if reader]
+    source = pump_in(0, process.stdin.end) if process.stdin else None
+    try:
+        result = process.wait()
+        for output in outputs:
+            output.join()
+    finally:
+        if source is not None:
+            source.stop()
+    return result
+
+
+def _report(program: str, result: Result, options: argparse.Namespace) -> None:
+    if options.json:
+        from agentvm.cli.report import to_json
+
+        print(to_json(result))
+    elif result.cause.kind not in (CauseKind.EXIT, CauseKind.SIGNAL):
+        print(f"agentvm: {program} {result.describe()}", file=sys.stderr)
+        for frame in result.cause.backtrace:
+            print(f"  {frame}", file=sys.stderr)
+    if options.stats:
+        from agentvm.cli.report import stats_table
+
+        print(stats_table(result.usage, color=os.isatty(2)), file=sys.stderr)
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    chosen = {name: getattr(options, name) for name in SPECS if getattr(options, name) is not None}
+    for text in options.limit:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidArgument(f"--limit {text}: it takes NAME=VALUE, such as max_open_fds=64")
+        chosen[find_spec(name).name] = value
+    return Limits.of(chosen)
+
+
+def _mount(vm: AgentVM, text: str) -> None:
+    host, separator, guest = text.partition("::")
+    read_only = guest.endswith(":ro") if separator else host.endswith(":ro")
+    if separator:
+        guest = guest.removesuffix(":ro") if read_only else guest
+    else:
+        host = host.removesuffix(":ro") if read_only else host
+        guest = os.path.normpath("/" + host)
+    if not host or not guest.startswith("/"):
+        raise InvalidArgument(f"--dir {text}: it takes HOST, or HOST::GUEST with an absolute GUEST")
+    vm.mount(guest, HostDirectory(host, read_only=read_only))
+
+
+def _environment(settings: list[str]) -> dict[str, str]:
+    environment = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if name not in os.environ:
+                raise InvalidArgument(f"--env {name}: there is no such variable here to pass on; give NAME=VALUE")
+            value = os.environ[name]
+        environment[name] = value
+    return environment
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from agentvm.limits.amount import parse_amount
+
+    return float(parse_amount(find_spec("max_wall_time_seconds"), text))
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InvalidArgument(f"--stdin {path}: {error.strerror}") from None
+
+
+def _regular_output_cap(vm: AgentVM) -> int | None:
+    """Output into a regular file of the host is capped by max_log_bytes unless max_output_bytes was set."""
+    for fd in (1, 2):
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode) and vm.usage()["max_output_bytes"].cap == float("inf"):
+                return int(min(vm.usage()["max_log_bytes"].cap, 2**53))
+        except OSError:
+            continue
+    return None
+
+
+class _Progress:
+    """Tells on standard error that a large module is being compiled, and that it will not be the next time."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._told = False
+
+    def __call__(self, seconds: float) -> None:
+        if not self._told and seconds >= 1:
+            self._told = True
+            print(f"agentvm: compiling {self._program}; the result is cached", file=sys.stderr)
+        elif self._told and os.isatty(2):
+            print(f"agentvm: compiling for {seconds:.0f} s", end="\r", file=sys.stderr)
+
+
+@contextmanager
+def _interrupts(process: Process) -> Iterator[None]:
+    """While the program runs, the first Ctrl-C reaches it, and a second one ends it; SIGTERM ends it too."""
+    pressed = 0
+
+    def forward(number: int, _frame: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        process.send_signal(Signal.SIGKILL if pressed > 1 else Signal(number))
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
