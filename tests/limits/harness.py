@@ -94,8 +94,8 @@ class Sibling:
         return self._process.usage().fuel
 
     def rate_while(self, action: Callable[[], T], *, again: bool = True) -> tuple[float, T]:
-        """Do `action`, or do it again and again, for `SLICE_SECONDS` at least; return the guest's rate meanwhile, and
-        what came last."""
+        """Do `action`, or do it again and again with rests as long as the first one took, for `SLICE_SECONDS` at least;
+        return the guest's rate over all that time, rests included, and what came last."""
         started, first = monotonic(), self.count()
         outcomes = [action()]
         took = monotonic() - started
