@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentvm.api.aio import AsyncAgentVM, AsyncProcess
     from agentvm.api.connection import Connection
+    from agentvm.api.events import on_host_limit
+    from agentvm.api.guest_file import GuestFile
     from agentvm.api.mounts import Tmpfs
     from agentvm.api.process import Process
     from agentvm.api.reactor import Instance
     from agentvm.api.result import Result, Usage
     from agentvm.api.vm import AgentVM
     from agentvm.clock import Clock, ManualClock, SystemClock
-    from agentvm.engine.capacity import configure_host
+    from agentvm.config.config import Config
+    from agentvm.engine.capacity import configure_host, host_usage
     from agentvm.errno import Errno, KernelError
     from agentvm.errors import AgentVMError
     from agentvm.host.directory import HostDirectory
+    from agentvm.kernel.captured import Gap
     from agentvm.kernel.outcome import Cause, CauseKind, Signal
     from agentvm.limits.catalogue import Limits
+    from agentvm.limits.events import EventKind, LimitEvent
     from agentvm.limits.host_catalogue import HostLimits
-    from agentvm.limits.registry import LimitUsage
+    from agentvm.limits.usage import LimitUsage, UsageSnapshot
 
 __all__ = [
     "AgentVM",
@@ -32,12 +37,17 @@ __all__ = [
     "Cause",
     "CauseKind",
     "Clock",
+    "Config",
     "Connection",
     "Errno",
+    "EventKind",
+    "Gap",
+    "GuestFile",
     "HostDirectory",
     "HostLimits",
     "Instance",
     "KernelError",
+    "LimitEvent",
     "LimitUsage",
     "Limits",
     "ManualClock",
@@ -47,7 +57,10 @@ __all__ = [
     "SystemClock",
     "Tmpfs",
     "Usage",
+    "UsageSnapshot",
     "configure_host",
+    "host_usage",
+    "on_host_limit",
 ]
 
 _HOME = {
@@ -58,13 +71,18 @@ _HOME = {
     "Cause": "agentvm.kernel.outcome",
     "CauseKind": "agentvm.kernel.outcome",
     "Clock": "agentvm.clock",
+    "Config": "agentvm.config.config",
     "Connection": "agentvm.api.connection",
     "Errno": "agentvm.errno",
+    "EventKind": "agentvm.limits.events",
+    "Gap": "agentvm.kernel.captured",
+    "GuestFile": "agentvm.api.guest_file",
     "HostDirectory": "agentvm.host.directory",
     "HostLimits": "agentvm.limits.host_catalogue",
     "Instance": "agentvm.api.reactor",
     "KernelError": "agentvm.errno",
-    "LimitUsage": "agentvm.limits.registry",
+    "LimitEvent": "agentvm.limits.events",
+    "LimitUsage": "agentvm.limits.usage",
     "Limits": "agentvm.limits.catalogue",
     "ManualClock": "agentvm.clock",
     "Process": "agentvm.api.process",
@@ -73,7 +91,10 @@ _HOME = {
     "SystemClock": "agentvm.clock",
     "Tmpfs": "agentvm.api.mounts",
     "Usage": "agentvm.api.result",
+    "UsageSnapshot": "agentvm.limits.usage",
     "configure_host": "agentvm.engine.capacity",
+    "host_usage": "agentvm.engine.capacity",
+    "on_host_limit": "agentvm.api.events",
 }
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 __all__ = [
     "AgentVMError",
+    "CgroupUnavailable",
     "CompileLimit",
     "ComponentNotSupported",
     "EngineUnsupported",
@@ -14,6 +15,7 @@ __all__ = [
     "GuestFailed",
     "HostLimit",
     "InvalidArgument",
+    "InvalidConfig",
     "InvalidLimit",
     "MalformedModule",
     "MemoryTooLarge",
@@ -25,6 +27,7 @@ __all__ = [
     "NotWasm",
     "ProcessLimit",
     "ProgramNotFound",
+    "RateLimited",
     "UnsupportedOnPlatform",
     "VMClosed",
 ]
@@ -49,6 +52,10 @@ class AgentVMError(Exception):
 
 class InvalidLimit(AgentVMError, ValueError):
     """A limit that does not exist, or a value that it does not take."""
+
+
+class InvalidConfig(AgentVMError, ValueError):
+    """A configuration file that cannot be read or parsed, or has a section, key or mount that it cannot have."""
 
 
 class InvalidArgument(AgentVMError, ValueError):
@@ -111,12 +118,25 @@ class UnsupportedOnPlatform(AgentVMError):
     """This platform cannot do it without giving up confinement."""
 
 
+class CgroupUnavailable(AgentVMError):
+    """The host cannot enforce caps from outside, and was required to; `values["not_enforced"]` says which and why."""
+
+
 class HostLimit(AgentVMError):
     """A process-wide cap of the host refused: running processes, descriptors, resident memory."""
 
 
 class ProcessLimit(AgentVMError):
     """The VM's process table is full (EAGAIN)."""
+
+
+class RateLimited(AgentVMError):
+    """The host has done as much in the last hour as max_actions_per_hour allows; nothing was loaded or started."""
+
+    def __init__(self, message: str, *, retry_after: float, **values: object) -> None:
+        super().__init__(message, retry_after=retry_after, **values)
+        #: In how many seconds there is room for one action more.
+        self.retry_after = retry_after
 
 
 class MountFailed(AgentVMError):

@@ -25,7 +25,7 @@ _WRITES = _SET_SIZE | int(Rights.FD_ALLOCATE)
 class CallContext:
     """One per process. The generated callbacks and the handlers read its attributes; nobody else does."""
 
-    __slots__ = ("clock", "descriptors", "kernel", "lock", "max_io_bytes", "memory", "process", "trace", "vfs")
+    __slots__ = ("clock", "descriptors", "disk", "kernel", "lock", "max_io_bytes", "memory", "process", "trace", "vfs")
 
     def __init__(self, kernel: Kernel, process: Process, trace: "CallTrace | None" = None) -> None:
         """With `trace`, the process must be linked so that its calls are reported."""
@@ -35,6 +35,7 @@ class CallContext:
         self.lock = kernel.lock
         self.clock = kernel.clock
         self.vfs = kernel.vfs
+        self.disk = kernel.disk
         self.descriptors = process.fds.by_number
         self.memory = GuestMemory(kernel.registry.ceiling("max_iovecs"))
         self.max_io_bytes = kernel.registry.ceiling("max_io_bytes")
@@ -124,9 +125,9 @@ class CallContext:
     def _clip(self, buffers: Buffers) -> Buffers:
         """Keep the first max_io_bytes of `buffers`."""
         room = self.max_io_bytes.cap
-        if sum(map(len, buffers)) <= room:
+        total = sum(map(len, buffers))
+        if total <= self.max_io_bytes.top or self.max_io_bytes.observe(total):
             return buffers
-        self.max_io_bytes.refused += 1
         clipped = []
         for buffer in buffers:
             clipped.append(buffer[: int(room)])

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from agentvm.abi.params import Param, Record
 from agentvm.errno import Errno
 
-__all__ = ["CallTable", "Support", "SyscallSpec", "collect", "syscall"]
+__all__ = ["CallTable", "Disk", "Support", "SyscallSpec", "collect", "syscall"]
 
 _ATTRIBUTE = "__syscall__"
 
@@ -25,6 +25,14 @@ class Support(Enum):
 
     FULL = "full"
     REFUSED = "refused"
+
+
+class Disk(Enum):
+    """Against which disk rates a call counts, on what lies in memory or on the host; see `abi.disk`."""
+
+    READ = "read"
+    WRITE = "write"
+    OPEN = "read, or write: by oflags"  # write where they make or empty the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class SyscallSpec:
     support: Support
     note: str
     locked: bool
+    disk: Disk | None
     returns: bool
 
     @property
@@ -100,11 +109,13 @@ def syscall(
     support: Support = Support.FULL,
     note: str = "",
     locked: bool = True,
+    disk: Disk | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Declare a call. `fails_with` maps each errno to its cause; `locked=False` runs it without the kernel lock."""
+    """Declare a call. `fails_with` maps each errno to its cause; `locked=False` runs it without the kernel lock; `disk`
+    says which disk rates it counts against."""
 
     def attach(handler: Handler) -> Handler:
-        setattr(handler, _ATTRIBUTE, (dict(fails_with or {}), support, note, locked))
+        setattr(handler, _ATTRIBUTE, (dict(fails_with or {}), support, note, locked, disk))
         return handler
 
     return attach
@@ -146,7 +157,7 @@ def collect(module: str, sources: Iterable[types.ModuleType]) -> CallTable:
 
 
 def _describe(module: str, name: str, handler: Callable[..., Any]) -> SyscallSpec:
-    fails_with, support, note, locked = getattr(handler, _ATTRIBUTE)
+    fails_with, support, note, locked, disk = getattr(handler, _ATTRIBUTE)
     hints = get_type_hints(handler, include_extras=True)
     names = list(signature(handler).parameters)[1:]  # the first is the context
     returned = hints.get("return")
@@ -160,6 +171,7 @@ def _describe(module: str, name: str, handler: Callable[..., Any]) -> SyscallSpe
         support=support,
         note=note,
         locked=locked,
+        disk=disk,
         returns=returned is not typing.NoReturn,
     )
 

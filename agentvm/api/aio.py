@@ -6,15 +6,19 @@ What may wait (compiling, a full pipe, a host's disk) runs on a thread of its ow
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from agentvm.api.connection import Connection
-from agentvm.api.process import Process, StreamReader, StreamWriter
+from agentvm.api.aio_streams import AsyncConnection, AsyncStreamReader, AsyncStreamWriter, off_loop
+from agentvm.api.events import Forget
+from agentvm.api.loop_callback import AsyncCallback, LoopCallback
+from agentvm.api.process import Process
 from agentvm.api.reactor import Instance, Number
 from agentvm.api.result import Result, Usage
 from agentvm.api.vm import AgentVM, Mountable
 from agentvm.limits.amount import Amount
+from agentvm.limits.outlet import Collector
+from agentvm.limits.view import LimitsView
 
 __all__ = [
     "AsyncAgentVM",
@@ -26,89 +30,6 @@ __all__ = [
     "AsyncStreamWriter",
 ]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def _off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `function` on a daemon thread of its own, so that a call that never returns does not hold up the exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(set_outcome: Callable[[Any], None], outcome: object) -> None:
-        if not future.done():
-            set_outcome(outcome)
-
-    def work() -> None:
-        try:
-            settled = functools.partial(settle, future.set_result, function(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the call is awaited
-            settled = functools.partial(settle, future.set_exception, error)
-        try:
-            loop.call_soon_threadsafe(settled)
-        except RuntimeError:
-            pass  # the loop was closed meanwhile: nobody waits any more
-
-    threading.Thread(target=work, name="agentvm-async", daemon=True).start()
-    return await future
-
-
-class AsyncStreamWriter:
-    """A process's standard input."""
-
-    def __init__(self, stream: StreamWriter) -> None:
-        self._stream = stream
-
-    async def write(self, data: bytes) -> int:
-        """Write all of `data`, waiting for room; raises BrokenPipeError if the process no longer reads it."""
-        return await _off_loop(self._stream.write, data)
-
-    def close(self) -> None:
-        """Let the process read the end of the stream."""
-        self._stream.close()
-
-
-class AsyncStreamReader:
-    """A process's standard output or error."""
-
-    def __init__(self, stream: StreamReader) -> None:
-        self._stream = stream
-
-    async def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes as soon as there are any, b"" at the end; with -1, all up to the end."""
-        return await _off_loop(self._stream.read, size)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.read(1 << 16):
-            yield data
-
-    def close(self) -> None:
-        """Read no more; the process gets EPIPE when it prints."""
-        self._stream.close()
-
-
-class AsyncConnection:
-    """A connection to a socket on which a process listens; see `Connection`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def send(self, data: bytes) -> int:
-        """Send all of `data`, waiting while the process does not read; raises BrokenPipeError."""
-        return await _off_loop(self._connection.send, data)
-
-    async def recv(self, size: int = 1 << 16) -> bytes:
-        """Return at most `size` bytes as soon as there are any, b"" at the end."""
-        return await _off_loop(self._connection.recv, size)
-
-    def shutdown(self) -> None:
-        """Send no more."""
-        self._connection.shutdown()
-
-    def close(self) -> None:
-        """Close both directions. Idempotent."""
-        self._connection.close()
-
 
 class AsyncInstance:
     """A loaded reactor; see `Instance`."""
@@ -118,7 +39,7 @@ class AsyncInstance:
 
     async def call(self, export: str, *arguments: Number) -> Number | tuple[Number, ...] | None:
         """Call an export, and return its result."""
-        return await _off_loop(self._instance.call, export, *arguments)
+        return await off_loop(self._instance.call, export, *arguments)
 
     def read_memory(self, pointer: int, size: int) -> bytes:
         """Return bytes of the guest's memory. Not during a call."""
@@ -134,7 +55,7 @@ class AsyncInstance:
 
     async def close(self) -> Result:
         """End the instance, and return how it ended and what it printed."""
-        return await _off_loop(self._instance.close)
+        return await off_loop(self._instance.close)
 
     async def __aenter__(self) -> "AsyncInstance":
         return self
@@ -192,7 +113,7 @@ class AsyncProcess:
 
     async def close(self) -> None:
         """Kill the process if it runs, reap it, and close its streams."""
-        await _off_loop(self._process.close)
+        await off_loop(self._process.close)
 
     def abandon(self) -> None:
         """Kill and reap the process without waiting for it."""
@@ -216,7 +137,7 @@ class AsyncFiles:
 
         @functools.wraps(method)
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await _off_loop(method, *args, **kwargs)
+            return await off_loop(method, *args, **kwargs)
 
         return call
 
@@ -244,7 +165,7 @@ class AsyncAgentVM:
 
     async def spawn(self, program: Any, *args: Any, **kwargs: Any) -> AsyncProcess:
         """Start a program, and return a handle of it."""
-        starting = asyncio.ensure_future(_off_loop(self._vm.spawn, program, *args, **kwargs))
+        starting = asyncio.ensure_future(off_loop(self._vm.spawn, program, *args, **kwargs))
         try:
             return AsyncProcess(await asyncio.shield(starting))
         except asyncio.CancelledError:
@@ -253,15 +174,36 @@ class AsyncAgentVM:
 
     async def instantiate(self, program: Any, *args: Any, **kwargs: Any) -> AsyncInstance:
         """Load a reactor, and run its `_initialize`."""
-        return AsyncInstance(await _off_loop(self._vm.instantiate, program, *args, **kwargs))
+        return AsyncInstance(await off_loop(self._vm.instantiate, program, *args, **kwargs))
 
     async def mount(self, path: str, source: Mountable) -> None:
         """Make a directory of the host, or an empty filesystem, visible at `path`."""
-        await _off_loop(self._vm.mount, path, source)
+        await off_loop(self._vm.mount, path, source)
 
     def usage(self) -> Usage:
         """Return how far every limit is used."""
         return self._vm.usage()
+
+    @property
+    def name(self) -> str:
+        """The VM's name in the log and in events."""
+        return self._vm.name
+
+    @property
+    def limits(self) -> LimitsView:
+        """Every limit's cap in force now."""
+        return self._vm.limits
+
+    def on_limit(self, callback: AsyncCallback) -> Forget:
+        """Have `callback`, a function or a coroutine function, called on this event loop with each `LimitEvent`.
+
+        The next one comes when it has ended; events that come meanwhile become one of each limit and kind.
+        """
+        return self._vm.on_limit(LoopCallback(callback))
+
+    def collect_events(self) -> Collector:
+        """Keep the events that happen from now on."""
+        return self._vm.collect_events()
 
     def raise_limit(self, **limits: Amount) -> None:
         """Raise caps of this VM, for running programs too."""
@@ -273,7 +215,7 @@ class AsyncAgentVM:
 
     async def close(self) -> None:
         """End every program, and give everything back. Idempotent."""
-        await _off_loop(self._vm.close)
+        await off_loop(self._vm.close)
 
     async def __aenter__(self) -> "AsyncAgentVM":
         return self

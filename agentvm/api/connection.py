@@ -3,8 +3,8 @@
 from agentvm.api.launch import Launched
 from agentvm.errno import KernelError
 from agentvm.errors import InvalidArgument
-from agentvm.kernel.pipe import HostPipeEnd, Pipe
-from agentvm.kernel.wait import WaitQueue
+from agentvm.kernel.pipe import HostPipeEnd
+from agentvm.limits.gauge import LimitExceeded
 
 __all__ = ["Connection", "connect"]
 
@@ -52,8 +52,8 @@ class Connection:
 def connect(launched: Launched, number: int) -> Connection:
     """Connect to a listener of a process, by its place among them; it need not accept yet.
 
-    Raises `InvalidArgument` if there is no such listener, ConnectionRefusedError if it is closed, if too many
-    connections wait to be accepted (EAGAIN), or for max_sockets (ENFILE).
+    Raises `InvalidArgument` if there is no such listener, ConnectionRefusedError if it is closed, for
+    max_listener_backlog (EAGAIN), or for max_sockets (ENFILE).
     """
     if not 0 <= number < len(launched.listeners):
         raise InvalidArgument(
@@ -62,12 +62,12 @@ def connect(launched: Launched, number: int) -> Connection:
             listener=number,
         )
     kernel = launched.kernel
-    capacity = int(kernel.registry.caps["max_pipe_bytes"])
-    both = WaitQueue()
-    to_guest, from_guest = Pipe(capacity, both), Pipe(capacity, both)
     with kernel.lock:
         try:
-            launched.listeners[number].connect(to_guest, from_guest)
+            to_guest, from_guest = launched.listeners[number].connect()
+        except LimitExceeded as error:
+            way_out = error.spec.raised(error.capacity, error.observed)
+            raise ConnectionRefusedError(f"{error}; let the process accept, or raise it with {way_out}") from None
         except KernelError as error:
             raise ConnectionRefusedError(str(error)) from None
         return Connection(

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 
 from agentvm.abi.context import CallContext
 from agentvm.abi.rights import DIRECTORY_BASE, DIRECTORY_INHERITING, LISTENER, STDIN, STDOUT
+from agentvm.api.guest_file import GuestFile
 from agentvm.api.result import Result, Usage
 from agentvm.errno import Errno, KernelError
 from agentvm.errors import InvalidArgument, ProcessLimit
+from agentvm.kernel.captured import CapturedOutput, capture_outputs
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.pipe import HostPipeEnd, Pipe, PipeReader
 from agentvm.kernel.process import Ending, Image, Process, ProcessState
 from agentvm.kernel.socket import Listener
 from agentvm.kernel.stat import Filetype
-from agentvm.kernel.stdio import BytesInput, CapturedOutput, StreamedOutput
+from agentvm.kernel.stdio import BytesInput, StreamedOutput
 from agentvm.kernel.vfs.node import Node
 from agentvm.kernel.wait import Event
 from agentvm.limits.gauge import LimitExceeded
+from agentvm.limits.own_caps import OwnLimits
+from agentvm.limits.spec import Cap
 
 if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Launched", "Program", "StartOptions", "make_image", "prepare"]
 
-#: What can be run: a path on the host, or the bytes of a module.
-Program = str | bytes | os.PathLike[str]
+#: What can be run: a path on the host, the bytes of a module, or a file of the VM.
+Program = str | bytes | os.PathLike[str] | GuestFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class StartOptions:
     listeners: int = 0
     #: Which of the three standard streams look like a terminal to the program.
     terminals: tuple[bool, bool, bool] = (False, False, False)
-    #: Cap on streamed output for this process, where it is tighter than the VM's.
-    max_output_bytes: int | None = None
+    #: Caps of this process alone, where they are tighter than the VM's.
+    limits: OwnLimits = None
 
 
 class Launched:
@@ -80,6 +84,12 @@ class Launched:
         for callback in callbacks:
             callback()
 
+    def close_streams_locked(self) -> None:
+        """Close the host's ends of a process that never ran. Kernel lock."""
+        for end in (self.stdin, self.stdout, self.stderr):
+            if end is not None:
+                end.close_locked()
+
     def when_done(self, callback: Callable[[], None]) -> None:
         with self.kernel.lock:
             if not self.ended.is_set():
@@ -97,13 +107,16 @@ class Launched:
         ending = self._ending
         assert ending is not None, "the process still runs"
         self.reap()
-        outputs = self.captured
+        with self.kernel.lock:
+            kept = [(output.value(), output.gap()) for output in self.captured or ()] or [(b"", None)] * 2
+        (stdout, stdout_gap), (stderr, stderr_gap) = kept
         return Result(
             exit_code=ending.status.code,
             signal=ending.status.signal,
-            stdout=outputs[0].value() if outputs else b"",
-            stderr=outputs[1].value() if outputs else b"",
-            truncated=any(output.truncated for output in outputs) if outputs else False,
+            stdout=stdout,
+            stderr=stderr,
+            stdout_gap=stdout_gap,
+            stderr_gap=stderr_gap,
             cause=ending.cause,
             usage=self.usage(),
         )
@@ -129,7 +142,7 @@ def make_image(program: Program, options: StartOptions) -> Image:
     """Return the arguments and environment that the program starts with. Raises `InvalidArgument`."""
     name = options.argv0
     if name is None:
-        name = "program" if isinstance(program, bytes) else os.path.basename(os.fspath(program))
+        name = _name_of(program)
     if not options.cwd.startswith("/"):
         raise InvalidArgument(f"cwd {options.cwd!r} is not an absolute path inside the VM", cwd=options.cwd)
     environ = dict(options.env)
@@ -139,17 +152,30 @@ def make_image(program: Program, options: StartOptions) -> Image:
         if not key or "=" in key:
             raise InvalidArgument(f"{key!r} cannot be the name of an environment variable", name=key)
     return Image(
-        argv=(name.encode(), *(os.fsencode(arg) for arg in options.args)),
+        argv=(os.fsencode(name), *(os.fsencode(arg) for arg in options.args)),
         environ=tuple(f"{key}={value}".encode() for key, value in environ.items()),
         cwd=options.cwd.encode(),
-        name=name,
+        name=os.path.basename(name),
     )
 
 
+def _name_of(program: Program) -> str:
+    """What a program finds as argv[0]: a path inside the VM whole, and of one on the host no more than the name."""
+    if isinstance(program, GuestFile):
+        return program.path
+    return "program" if isinstance(program, bytes) else os.path.basename(os.fspath(program))
+
+
 def prepare(
-    kernel: "Kernel", image: Image, options: StartOptions, *, uses_files: bool, trace: "CallTrace | None" = None
+    kernel: "Kernel",
+    image: Image,
+    options: StartOptions,
+    *,
+    caps: Mapping[str, Cap],
+    uses_files: bool,
+    trace: "CallTrace | None" = None,
 ) -> tuple[Launched, CallContext]:
-    """Make the process, with its standard streams and preopened directories. Takes the kernel lock.
+    """Make the process, with its own `caps`, its standard streams and preopened directories. Takes the kernel lock.
 
     A program that imports no call on paths gets no directories: it could not use them, and descriptor 3 is free.
 
@@ -158,6 +184,8 @@ def prepare(
     with kernel.lock:
         whole = options.cwd != "/" or "/" in options.preopens
         record = _spawn(kernel, image, kernel.vfs.root if whole else None)
+        for name, cap in caps.items():
+            record.gauges.tighten(name, cap)
         launched = Launched(kernel, record)
         try:
             _open_streams(launched, options)
@@ -167,6 +195,7 @@ def prepare(
             return launched, CallContext(kernel, record, trace)
         except KernelError as error:
             kernel.processes.discard(record)
+            launched.close_streams_locked()
             raise InvalidArgument(f"the program cannot be started: {error}", **_facts(error)) from error
 
 
@@ -204,26 +233,30 @@ def _open_streams(launched: Launched, options: StartOptions) -> None:
     if options.stdin is not None:
         files.append(BytesInput(options.stdin))
     else:
-        pipe = _new_pipe(kernel)
+        pipe = Pipe(kernel.registry)
         files.append(PipeReader(pipe, kinds[0]))
         launched.stdin = host_end(pipe, reads=False)
     if options.capture:
         budget = record.gauges.gauge("max_log_bytes")
-        launched.captured = CapturedOutput(budget), CapturedOutput(budget)
+        discard = kernel.registry.setting("on_output_full") == "discard"
+        launched.captured = capture_outputs(budget, discard=discard)
         files += launched.captured
     else:
-        if options.max_output_bytes is not None:
-            record.gauges.tighten("max_output_bytes", options.max_output_bytes)
         budget = record.gauges.gauge("max_output_bytes")
-        pipes = _new_pipe(kernel), _new_pipe(kernel)
+        pipes = Pipe(kernel.registry), Pipe(kernel.registry)
         files += [StreamedOutput(pipe, budget, kind) for pipe, kind in zip(pipes, kinds[1:], strict=True)]
         launched.stdout, launched.stderr = (host_end(pipe, reads=True) for pipe in pipes)
     for file, rights in zip(files, (STDIN, STDOUT, STDOUT), strict=True):
-        record.fds.open(Descriptor(file, rights, 0))
+        _hand_over(record, Descriptor(file, rights, 0))
 
 
-def _new_pipe(kernel: "Kernel") -> Pipe:
-    return Pipe(int(kernel.registry.caps["max_pipe_bytes"]))
+def _hand_over(record: Process, descriptor: Descriptor) -> None:
+    """Give the process a descriptor. EMFILE, ENFILE: its file is closed then."""
+    try:
+        record.fds.open(descriptor)
+    except KernelError:
+        descriptor.file.on_last_close()
+        raise
 
 
 def _open_directories(launched: Launched, options: StartOptions) -> None:
@@ -235,15 +268,15 @@ def _open_directories(launched: Launched, options: StartOptions) -> None:
         names.append((options.cwd.encode(), b"."))
     for path, name in names:
         file = kernel.vfs.open_at(kernel.vfs.root, path, root=kernel.vfs.root, confined=False, directory=True)
-        record.fds.open(Descriptor(file, DIRECTORY_BASE, DIRECTORY_INHERITING, preopen=name))
+        _hand_over(record, Descriptor(file, DIRECTORY_BASE, DIRECTORY_INHERITING, preopen=name))
 
 
 def _open_listeners(launched: Launched, options: StartOptions) -> None:
     kernel, record = launched.kernel, launched.record
     for _ in range(options.listeners):
-        listener = Listener(kernel.registry.gauge("max_sockets"))
+        listener = Listener(kernel.registry)
         launched.listeners.append(listener)
-        record.fds.open(Descriptor(listener, LISTENER, 0))
+        _hand_over(record, Descriptor(listener, LISTENER, 0))
 
 
 def _top_directories(kernel: "Kernel") -> list[bytes]:

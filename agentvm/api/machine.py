@@ -2,19 +2,27 @@
 
 import os
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
+from agentvm.api.guest_file import GuestFile
+from agentvm.api.guest_program import open_guest_file
 from agentvm.api.launch import Launched, Program
 from agentvm.engine.cache import LoadedModule
 from agentvm.engine.cancel import Cancel
+from agentvm.engine.capacity import host_capacity
+from agentvm.engine.compile_caps import CompileCost
 from agentvm.engine.config import EngineProfile, engine_for
 from agentvm.engine.dispatch import HostCalls, available_import
 from agentvm.engine.machine import Machine
 from agentvm.engine.module import load_module
-from agentvm.errors import CompileLimit, HostLimit, MemoryTooLarge
+from agentvm.engine.module_info import ModuleInfo
+from agentvm.errors import CompileLimit, HostLimit, MemoryTooLarge, ModuleLimit, NotRunnable
+from agentvm.kernel.vfs.files import FileAccess
+from agentvm.limits.catalogue import SPECS
 from agentvm.limits.gauge import LimitExceeded
 from agentvm.limits.host_catalogue import HOST_SPECS
+from agentvm.limits.spec import Cap
 
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
@@ -22,21 +30,22 @@ if TYPE_CHECKING:
 
 __all__ = ["VMMachine"]
 
-_calls: "dict[tuple[EngineProfile, bool, bool], HostCalls]" = {}  # bounded by the number of profiles
+_calls: "dict[tuple[EngineProfile, bool, bool, bool], HostCalls]" = {}  # bounded by the number of profiles
 _calls_lock = threading.Lock()
 
 #: Host calls through the library's public API instead of the fast path: for tests, and for versions that lack it.
 PUBLIC_CALLS = os.environ.get("AGENTVM_PUBLIC_HOST_CALLS") == "1"
 
 
-def _calls_for(profile: EngineProfile, *, traced: bool) -> HostCalls:
-    key = profile, traced, PUBLIC_CALLS
+def _calls_for(profile: EngineProfile, *, traced: bool, rated: bool) -> HostCalls:
+    key = profile, traced, rated, PUBLIC_CALLS
     calls = _calls.get(key)
     if calls is None:
         with _calls_lock:
             calls = _calls.get(key)
             if calls is None:
-                calls = _calls[key] = HostCalls(engine_for(profile), traced=traced, public=PUBLIC_CALLS)
+                calls = HostCalls(engine_for(profile), traced=traced, rated=rated, public=PUBLIC_CALLS)
+                _calls[key] = calls
     return calls
 
 
@@ -45,7 +54,8 @@ class _Loading:
 
     def __init__(self, timeout: float | None, progress: Callable[[float], None] | None) -> None:
         self.cancel = Cancel()
-        self.cpu_seconds = 0.0
+        #: None where nothing was compiled.
+        self.cost: CompileCost | None = None
         self.timed_out = False
         self._timeout = timeout
         self._progress = progress
@@ -64,9 +74,9 @@ class _Loading:
         self.timed_out = True
         self.cancel.cancel()
 
-    def charge(self, cpu_seconds: float) -> None:
-        """The compiler took that much CPU time."""
-        self.cpu_seconds = cpu_seconds
+    def charge(self, cost: CompileCost) -> None:
+        """The compiler took that much."""
+        self.cost = cost
 
     def end(self) -> None:
         if self._timer is not None:
@@ -83,22 +93,33 @@ class VMMachine:
         self._machine = Machine(kernel.registry)
         self._lock = threading.Lock()
         self._loading: set[_Loading] = set()  # guarded by _lock; one for each thread of the host that loads
-        self._calls = _calls_for(self._profile, traced=traced)
+        self._files = FileAccess(kernel.vfs, kernel.lock)
+        #: The module that was last counted against its ceilings, and whether as a guest's. Guarded by the kernel lock.
+        self._noted: tuple[ModuleInfo, bool] | None = None
+        self._calls = _calls_for(self._profile, traced=traced, rated=kernel.disk is not None)
 
     def load(
-        self, program: Program, *, reactor: bool, timeout: float | None, progress: Callable[[float], None] | None
+        self,
+        program: Program,
+        *,
+        caps: Mapping[str, Cap],
+        reactor: bool,
+        timeout: float | None,
+        progress: Callable[[float], None] | None,
     ) -> tuple[LoadedModule, float]:
         """Return the compiled module, and the CPU seconds that compiling it took: 0 if it was cached.
 
-        Raises `NotRunnable` and its kin; `CompileLimit` if `timeout` seconds pass first.
+        `caps` are those of the process alone, where they are tighter than the VM's. Raises `NotRunnable` and its kin;
+        `CompileLimit` if `timeout` seconds pass first.
         """
         loading = _Loading(timeout, progress)
         with self._lock:
             self._loading.add(loading)
+        is_guests = isinstance(program, GuestFile)
         try:
             module = load_module(
-                program,
-                caps=self._kernel.registry.caps,
+                open_guest_file(program, self._files) if isinstance(program, GuestFile) else program,
+                caps={**self._kernel.registry.caps, **caps} if caps else self._kernel.registry.caps,
                 profile=self._profile,
                 available_imports=available_import,
                 require="reactor" if reactor else "command",
@@ -106,7 +127,8 @@ class VMMachine:
                 progress=loading.tell,
                 charge=loading.charge,
             )
-        except CompileLimit as error:
+        except (ModuleLimit, MemoryTooLarge, CompileLimit) as error:
+            self._note_refusal(error)
             if not loading.timed_out:
                 raise
             raise CompileLimit(
@@ -118,7 +140,28 @@ class VMMachine:
             loading.end()
             with self._lock:
                 self._loading.discard(loading)
-        return module, loading.cpu_seconds
+        self._note_load(module.info, loading.cost, is_guests=is_guests)
+        return module, loading.cost.cpu_seconds if loading.cost is not None else 0.0
+
+    def _note_load(self, info: ModuleInfo, cost: CompileCost | None, *, is_guests: bool) -> None:
+        """Count what a module needs against its ceilings; what compiling took only where it was compiled."""
+        registry = self._kernel.registry
+        with self._kernel.lock:
+            if (info, is_guests) != self._noted:  # the same again tells no ceiling anything new
+                self._noted = info, is_guests
+                registry.measure(info.counts)
+                registry.measure({"max_guest_module_bytes" if is_guests else "max_module_bytes": info.size_bytes})
+            if cost is not None:
+                seconds_limit = "max_guest_compile_seconds" if is_guests else "max_compile_seconds"
+                registry.measure({seconds_limit: cost.seconds, "max_compile_memory_bytes": cost.peak_bytes})
+
+    def _note_refusal(self, error: NotRunnable) -> None:
+        """Count a refusal with its limit. A compile that was interrupted, or crashed, has none."""
+        limit = error.values.get("limit")
+        if isinstance(limit, str) and limit in SPECS:
+            observed, cap = (cast(Cap, error.values[name]) for name in ("observed", "cap"))
+            with self._kernel.lock, host_capacity().lock:  # the second guards the gauges of memory
+                self._kernel.registry.refuse(limit, observed, cap)
 
     def interrupt(self) -> None:
         """Make every load that is under way fail."""
@@ -151,6 +194,9 @@ class VMMachine:
                 cpu_time_ns=int(launched.compile_seconds * 1e9),
                 on_end=launched.finish,
             )
+        except ModuleLimit as error:
+            self._note_refusal(error)
+            raise
         except LimitExceeded as refusal:
             kind = HostLimit if refusal.limit in HOST_SPECS else MemoryTooLarge
             raise kind(
@@ -163,6 +209,7 @@ class VMMachine:
 
     def refresh_limits(self) -> None:
         """Caps were raised: running processes are told."""
+        self._noted = None
         self._machine.refresh_limits()
 
     def close(self) -> None:

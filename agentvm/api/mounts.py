@@ -33,7 +33,8 @@ Mountable = HostDirectory | Tmpfs
 @functools.cache
 def _host_fds() -> HostFds:
     """Return the one counter of the host's descriptors that guests make us hold."""
-    return HostFds(host_capacity().gauge("max_host_fds"))
+    capacity = host_capacity()
+    return HostFds(capacity.gauge("max_host_fds"), capacity.lock)
 
 
 class Mounts:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from agentvm.api.actions import count_action
 from agentvm.api.connection import Connection, connect
 from agentvm.api.launch import Launched
 from agentvm.api.process import StreamReader, StreamWriter
@@ -44,12 +45,13 @@ class Instance:
     def call(self, export: str, *arguments: Number) -> Number | tuple[Number, ...] | None:
         """Call an export, and return its result: None, a number, or a tuple of them.
 
-        Raises `MissingExport`, `InvalidArgument` for arguments that do not fit, and `GuestFailed` when the call ends
-        the process (a trap, a limit, proc_exit): the instance is then over.
+        Raises `RateLimited`, `MissingExport`, `InvalidArgument` for arguments that do not fit, and `GuestFailed` when
+        the call ends the process (a trap, a limit, proc_exit): the instance is then over.
         """
         execution = self._launched.execution
         if execution is None or self._launched.ended.is_set():
             raise VMClosed(f"the instance is over: {self._launched.result().describe()}")
+        count_action(self._launched.kernel)
         try:
             results = execution.call(export, arguments)
         except GuestFailed:

@@ -1,9 +1,13 @@
 """`AgentVM`: a virtual machine in this process, for as long as it is open."""
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from agentvm import log
+from agentvm.api.actions import count_action
+from agentvm.api.events import Callback, Events, Forget, host_events
 from agentvm.api.launch import Launched, Program, StartOptions, make_image, prepare
 from agentvm.api.mounts import Mountable, Mounts
 from agentvm.api.process import Process
@@ -19,8 +23,12 @@ from agentvm.kernel.process import Process as Record
 from agentvm.kernel.vfs.files import FileAccess
 from agentvm.kernel.vfs.vfs import Vfs
 from agentvm.limits.amount import Amount
-from agentvm.limits.catalogue import DEFAULT_LIMITS, Limits
+from agentvm.limits.caps import DEFAULT_LIMITS
+from agentvm.limits.catalogue import SETTINGS, Limits
+from agentvm.limits.outlet import Collector
+from agentvm.limits.own_caps import OwnLimits, own_caps
 from agentvm.limits.registry import Registry
+from agentvm.limits.view import LimitsView
 
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
@@ -36,6 +44,8 @@ _FILE_CALLS = ("path_", "fd_prestat_", "fd_readdir")
 #: How often a wait in vain looks up, in seconds.
 _LATEST_LOOK = 0.2
 
+_numbers = itertools.count(1)
+
 #: Told how many seconds the compiler has been at work on a module.
 Progress = Callable[[float], None]
 
@@ -50,7 +60,8 @@ class AgentVM:
     ```
 
     `deterministic` gives guests a clock that moves only as they sleep and look at it, and randomness from `seed`;
-    `clock` puts another clock in the place of the host's; `trace` is told of every call that a guest makes.
+    `clock` puts another clock in the place of the host's; `trace` is told of every call that a guest makes. `name`
+    stands in the log and in events; without one it is "vm-1", "vm-2" and so on.
     All methods may be called from any thread.
     """
 
@@ -62,6 +73,7 @@ class AgentVM:
         seed: int = 0,
         clock: Clock | None = None,
         trace: "CallTrace | None" = None,
+        name: str | None = None,
     ) -> None:
         """Raises `InvalidLimit` if the limits contradict each other, `HostLimit` if max_open_vms are open.
 
@@ -70,7 +82,10 @@ class AgentVM:
         self._open = False
         if clock is None:
             clock = ManualClock(step_ns=1000) if deterministic else SystemClock()
-        registry = Registry(limits or DEFAULT_LIMITS)
+        #: The VM's name in the log and in events.
+        self.name = name or f"vm-{next(_numbers)}"
+        registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=_calling_pid)
+        self._events = Events(registry)
         random_bytes = seeded_random(seed) if deterministic else system_random
         vfs = Vfs(registry, clock, between=_stop_if_killed)
         self._kernel = Kernel(registry, clock, random_bytes, vfs, _calling_process)
@@ -81,6 +96,7 @@ class AgentVM:
         self._owner = os.getpid()
         #: The VM's files, as the host sees them: `read`, `write`, `listdir` ...
         self.fs = FileAccess(self._kernel.vfs, self._kernel.lock)
+        host_events()  # from now on the process-wide limits are logged too
         host_capacity().acquire("max_open_vms")
         self._open = True
 
@@ -96,19 +112,21 @@ class AgentVM:
         *,
         argv0: str | None = None,
         preopens: Sequence[str] = ("/",),
+        limits: OwnLimits = None,
         progress: Progress | None = None,
     ) -> Result:
         """Run a program to its end, and return how it ended and what it printed.
 
-        `program` is a path on the host or the bytes of a module; `args` come after argv[0], which is the file's name
-        or `argv0`. `timeout`, in seconds: a program that runs longer is killed (max_wall_time_seconds), a compile that
-        takes longer is given up (`CompileLimit`).
-        `preopens` are the directories that it is given. `progress` hears how long a slow compile takes.
+        `program` is a path on the host, the bytes of a module, or a `GuestFile`, which lies in the VM; `args` come
+        after argv[0], which is the file's name or `argv0`. `timeout`, in seconds: a program that runs longer is killed
+        (max_wall_time_seconds), a compile that takes longer is given up (`CompileLimit`). `preopens` are the
+        directories that it is given. `limits` are caps of this program alone, by the catalogue's names: they may only
+        tighten what a process of this VM has. `progress` hears how long a slow compile takes.
 
         Raises `NotRunnable` and its kin for a module that can't be run, `ProgramNotFound`, `ProcessLimit`,
-        `InvalidArgument`, `VMClosed`. Ctrl-C ends the program and is raised again.
+        `RateLimited`, `InvalidArgument`, `InvalidLimit`, `VMClosed`. Ctrl-C ends the program and is raised again.
         """
-        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True)
+        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True, limits=limits)
         started: list[Launched] = []
         try:
             return Process(self._launch(program, options, progress, started=started)[0]).wait()
@@ -130,6 +148,7 @@ class AgentVM:
         preopens: Sequence[str] = ("/",),
         capture: bool = False,
         listeners: int = 0,
+        limits: OwnLimits = None,
         progress: Progress | None = None,
     ) -> Process:
         """Start a program, and return at once with a handle. Parameters and errors are those of `run`.
@@ -138,7 +157,7 @@ class AgentVM:
         and `process.stderr`, and waits when they are full, unless `capture` keeps its output for the result.
         `listeners` sockets are preopened after the directories: `process.connect(i)` connects to them.
         """
-        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners)
+        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners, limits=limits)
         return self.start(program, options, progress)
 
     def start(self, program: Program, options: StartOptions, progress: Progress | None = None) -> Process:
@@ -155,6 +174,7 @@ class AgentVM:
         preopens: Sequence[str] = ("/",),
         capture: bool = True,
         listeners: int = 0,
+        limits: OwnLimits = None,
     ) -> "Instance":
         """Load a reactor: a module without `_start`, whose exports are called one by one. Runs its `_initialize`.
 
@@ -163,7 +183,9 @@ class AgentVM:
         """
         from agentvm.api.reactor import Instance
 
-        options = StartOptions(args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners)
+        options = StartOptions(
+            args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners, limits=limits
+        )
         launched, context = self._launch(program, options, None, reactor=True)
         instance = Instance(launched, context)
         instance.wait_ready()
@@ -179,11 +201,15 @@ class AgentVM:
         started: list[Launched] | None = None,
     ) -> "tuple[Launched, CallContext]":
         """Start a program. `started` is told of it before it runs, so that Ctrl-C at any moment leaves none behind."""
+        self._check_open()
+        image, caps = make_image(program, options), own_caps(options.limits, self._kernel.registry.caps)
+        count_action(self._kernel)
         machine = self._running_machine()
-        image = make_image(program, options)
-        module, compile_seconds = machine.load(program, reactor=reactor, timeout=options.timeout, progress=progress)
+        module, compile_seconds = machine.load(
+            program, caps=caps, reactor=reactor, timeout=options.timeout, progress=progress
+        )
         uses_files = any(item.name.startswith(_FILE_CALLS) for item in module.info.imports)
-        launched, context = prepare(self._kernel, image, options, uses_files=uses_files, trace=self._trace)
+        launched, context = prepare(self._kernel, image, options, caps=caps, uses_files=uses_files, trace=self._trace)
         launched.compile_seconds = compile_seconds
         with self._kernel.lock:
             self._launched.add(launched)
@@ -198,11 +224,14 @@ class AgentVM:
                 self._launched.discard(launched)
                 launched.ended.set()  # a close that saw it waits for nothing
             raise
+        if log.enabled("debug"):
+            from agentvm.api.snapshots import usage_log
+
+            usage_log.add(self)
         return launched, context
 
     def _running_machine(self) -> "VMMachine":
         """Return the engine's side of this VM; the engine is imported when the first program runs."""
-        self._check_open()
         if self._machine is None:
             from agentvm.api.machine import VMMachine
 
@@ -221,9 +250,36 @@ class AgentVM:
         self._mounts.add(path, source)
 
     def usage(self) -> Usage:
-        """Return how far every limit is used, now and at most so far."""
+        """Return how far every limit is used, now and at most so far: each with its `name`, `kind`, `scope`, `used`,
+        `peak`, `cap`, `percent`, and how often it `refused` and came near its cap (`warnings`)."""
         with self._kernel.lock:
             return Usage(self._kernel.registry.snapshot())
+
+    @property
+    def limits(self) -> LimitsView:
+        """Every limit's cap in force now. `vm.limits.describe()` says in words what there is, for an agent's prompt."""
+        registry = self._kernel.registry
+        return LimitsView(registry.caps.now, {name: registry.setting(name) for name in SETTINGS})
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any program of this VM runs."""
+        return bool(self._launched)
+
+    def on_limit(self, callback: Callback) -> Forget:
+        """Have `callback` called with a `LimitEvent` whenever a limit is near its cap, or refuses or delays something.
+
+        It is called on a thread of its own, with one event at a time. While it is busy, and within a second of the
+        last one, events of one limit and kind become one, with a count: it may be as slow as it likes. An exception of
+        its is logged once. Returns a function that takes it back. How many callbacks there are is yours to bound.
+        """
+        self._check_open()
+        return self._events.call(callback)
+
+    def collect_events(self) -> Collector:
+        """Keep the events that happen from now on, one of each limit and kind: `collector.events()`."""
+        self._check_open()
+        return self._events.collect()
 
     def raise_limit(self, **limits: Amount) -> None:
         """Raise caps of this VM, for running programs too: `vm.raise_limit(max_open_fds=512)`.
@@ -231,8 +287,7 @@ class AgentVM:
         Raises `InvalidLimit` for an unknown name, a bad value, or a cap that would fall.
         """
         self._check_open()
-        with self._kernel.lock:
-            self._kernel.registry.raise_to(Limits.of(limits))
+        self._kernel.raise_limits(Limits.of(limits))
         if self._machine is not None:
             self._machine.refresh_limits()
 
@@ -261,6 +316,7 @@ class AgentVM:
                 self._kernel.processes.reap(record)
         self._kernel.close()
         self._mounts.close()
+        self._events.hurry()
         host_capacity().release("max_open_vms")
 
     def __del__(self) -> None:
@@ -304,6 +360,11 @@ def _calling_process() -> Record | None:
     """Return the process whose call this thread serves; None for the host's own threads."""
     context = getattr(current, "context", None)
     return None if context is None else context.process
+
+
+def _calling_pid() -> int | None:
+    process = _calling_process()
+    return None if process is None else process.pid
 
 
 def _stop_if_killed() -> None:

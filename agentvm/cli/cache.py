@@ -24,7 +24,7 @@ def _info(_: argparse.Namespace) -> int:
 
     info = cache_info()
     print(f"directory  {info.directory or 'none (off)'}")
-    print(f"modules    {info.entries}")
+    print(f"modules    {info.entries:,} of {format_amount(Unit.COUNT, info.max_entries)}")
     print(f"size       {format_amount(Unit.BYTES, info.size_bytes)} of {format_amount(Unit.BYTES, info.max_bytes)}")
     return 0
 
@@ -32,9 +32,9 @@ def _info(_: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     from agentvm.engine.module import prune_cache
     from agentvm.limits.amount import parse_amount
-    from agentvm.limits.catalogue import SPECS
+    from agentvm.limits.host_catalogue import HOST_SPECS
 
-    size = None if options.max_bytes is None else int(parse_amount(SPECS["max_filesystem_bytes"], options.max_bytes))
+    size = None if options.max_bytes is None else parse_amount(HOST_SPECS["max_cache_bytes"], options.max_bytes)
     print(f"freed {format_amount(Unit.BYTES, prune_cache(size))}")
     return 0
 

@@ -1,50 +1,25 @@
-"""`agentvm limits | syscalls | errnos`: what there is, as a table, Markdown or JSON. The docs are made from these."""
+"""`agentvm syscalls | errnos`: what there is, as a table, Markdown or JSON. The docs are made from these."""
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
+from agentvm.cli.limits_page import limits_page
+from agentvm.cli.tables import Row, markdown_table, text_table
 from agentvm.errno import Errno, describe
-from agentvm.limits.amount import format_amount
-from agentvm.limits.catalogue import SPECS, Caps, Limits
-from agentvm.limits.host_catalogue import HOST_SPECS
-from agentvm.limits.spec import Cap, LimitSpec
 
-__all__ = ["add_verbs", "errnos_rows", "limits_rows", "syscalls_rows", "to_markdown"]
-
-Rows = list[dict[str, str]]
+__all__ = ["PAGES", "add_verbs", "errnos_rows", "syscalls_rows"]
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs that show what agentvm has."""
-    for name, (rows, summary, _) in PAGES.items():
+    for name, (rows, summary, _) in _LISTS.items():
         parser = verbs.add_parser(name, help=f"list {summary}", description=f"List {summary}.")
         parser.add_argument("--format", choices=("text", "md", "json"), default="text", help="how (default: text)")
         parser.set_defaults(action=lambda options, rows=rows, name=name: _show(name, rows(), options.format))
 
 
-def limits_rows() -> Rows:
-    """One row a limit, in the order of the catalogue; those of the whole host process last."""
-    caps: Mapping[str, Cap] = Caps(Limits())
-    rows = [_limit_row(spec, format_amount(spec.unit, caps[spec.name])) for spec in SPECS.values()]
-    for spec in HOST_SPECS.values():
-        default = "derived" if spec.default is None else format_amount(spec.unit, spec.default)
-        rows.append(_limit_row(spec, default))
-    return rows
-
-
-def _limit_row(spec: LimitSpec, default: str) -> dict[str, str]:
-    return {
-        "limit": spec.name,
-        "default": default,
-        "kind": spec.kind.value,
-        "scope": spec.scope.value,
-        "past it the guest gets": spec.guest_sees,
-        "what it caps": spec.summary,
-    }
-
-
-def syscalls_rows() -> Rows:
+def syscalls_rows() -> list[Row]:
     """One row a call."""
     from agentvm.abi.preview1 import PREVIEW1
 
@@ -54,25 +29,19 @@ def syscalls_rows() -> Rows:
             "support": spec.support.value,
             "what it does": spec.summary + (f" {spec.note}" if spec.note else ""),
             "fails with": ", ".join(sorted(errno.name for errno in spec.errnos)) or "nothing",
+            "disk rate": spec.disk.value if spec.disk is not None else "none",
         }
         for spec in PREVIEW1.values()
     ]
 
 
-def errnos_rows() -> Rows:
+def errnos_rows() -> list[Row]:
     """One row an errno."""
     return [{"errno": errno.name, "number": str(int(errno)), "meaning": describe(errno)} for errno in Errno]
 
 
-#: Each page: its rows, what it lists, and the introduction of the generated document.
-PAGES: Mapping[str, tuple[Callable[[], Rows], str, str]] = {
-    "limits": (
-        limits_rows,
-        "every limit",
-        'Every limit, declared once in `agentvm/limits/`. Those of scope "all VMs" belong to the host process: they '
-        "are derived from what the operating system allows, a quarter left to the embedding program, and set with "
-        "`configure_host(...)`.",
-    ),
+#: Each list: its rows, what it is of, and the introduction of the generated document.
+_LISTS: Mapping[str, tuple[Callable[[], list[Row]], str, str]] = {
     "syscalls": (
         syscalls_rows,
         "every call of wasi_snapshot_preview1",
@@ -83,27 +52,24 @@ PAGES: Mapping[str, tuple[Callable[[], Rows], str, str]] = {
 }
 
 
-def to_markdown(name: str, rows: Rows, introduction: str) -> str:
-    """Return the generated document of a page."""
-    keys = list(rows[0])
-    lines = [f"# {name.capitalize()}", "", introduction, f"Generated: `agentvm {name} --format md`.", ""]
-    lines += [_markdown_row(keys), _markdown_row(["---"] * len(keys))]
-    lines += [_markdown_row(row.values()) for row in rows]
-    return "\n".join(lines) + "\n"
+def _page(name: str) -> str:
+    rows, _, introduction = _LISTS[name]
+    head = f"# {name.capitalize()}\n\n{introduction}\nGenerated: `agentvm {name} --format md`.\n\n"
+    return f"{head}{markdown_table(rows())}\n"
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+#: Every generated document under docs/, by its name and the verb that prints it.
+PAGES: Mapping[str, Callable[[], str]] = {
+    "limits": limits_page,
+    **{name: lambda name=name: _page(name) for name in _LISTS},  # type: ignore[misc]
+}
 
 
-def _show(name: str, rows: Rows, form: str) -> int:
+def _show(name: str, rows: list[Row], form: str) -> int:
     if form == "json":
         print(json.dumps(rows, indent=1))
     elif form == "md":
-        print(to_markdown(name, rows, PAGES[name][2]), end="")
+        print(PAGES[name](), end="")
     else:
-        keys = list(rows[0])
-        widths = [max(len(key), *(len(row[key]) for row in rows)) for key in keys]
-        for cells in (keys, *([row[key] for key in keys] for row in rows)):
-            print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        print(text_table(rows))
     return 0

@@ -1,6 +1,7 @@
 """The command line: its verbs and flags, and the exit statuses of our own failures."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
@@ -25,6 +26,22 @@ class Verbs(Protocol):
 class _Parser(argparse.ArgumentParser):
     """Refuses with status 125, so that a wrong flag is not taken for the guest's own exit code 2."""
 
+    def __init__(self, **options: Any) -> None:
+        # No abbreviations: what is unique today means something else when the catalogue has grown.
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse an unknown flag with the nearest one that there is."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            import difflib
+
+            flag = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"there is no {'flag' if flag.startswith('-') else 'argument'} {flag}{hint}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(InvalidArgument.exit_status, f"{self.prog}: {message}\n")
@@ -36,9 +53,9 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 
     sources: list[Verbs] = [run]
     if verb != "run":
-        from agentvm.cli import cache, inspect
+        from agentvm.cli import cache, cgroup, doctor, inspect, limits
 
-        sources += [cache, inspect]
+        sources += [limits, inspect, cache, cgroup, doctor]
 
     parser = _Parser(
         prog="agentvm",
@@ -69,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read what we print has gone: `agentvm limits | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
+        return 128 + 13
     return status
 
 

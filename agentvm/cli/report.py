@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from agentvm.api.result import Result, Usage
+from agentvm.api.result import Gap, Result, Usage, text_of
 from agentvm.limits.amount import format_amount
-from agentvm.limits.registry import LimitUsage
+from agentvm.limits.events import LimitEvent
 from agentvm.limits.spec import UNLIMITED, Cap
+from agentvm.limits.usage import LimitUsage
 
 __all__ = ["stats_table", "to_json"]
 
@@ -16,13 +17,19 @@ _BAR = 12
 _RED, _YELLOW, _GREEN, _PLAIN = "\033[31m", "\033[33m", "\033[32m", "\033[0m"
 
 
-def to_json(result: Result) -> str:
-    """Write a result as one JSON object. Output that is not UTF-8 comes as `stdout_base64` instead of `stdout`."""
+def to_json(result: Result, events: Iterable[LimitEvent] = ()) -> str:
+    """Write a result, and what its limits had to say, as one JSON object.
+
+    Output is text, with a line where something is missing. What is not UTF-8 comes as it was kept, in `stdout_base64`
+    instead of `stdout`; the gap's `at` counts its bytes.
+    """
     cause = result.cause
     record: dict[str, Any] = {
         "exit_code": result.exit_code,
         "signal": result.signal.name if result.signal is not None else None,
         "truncated": result.truncated,
+        "kept_bytes": result.kept_bytes,
+        "dropped_bytes": result.dropped_bytes,
         "cause": {
             "kind": cause.kind.value,
             "message": cause.message,
@@ -38,23 +45,22 @@ def to_json(result: Result) -> str:
             "compile_seconds": result.usage.compile_seconds,
             "fuel": result.usage.fuel,
             "peak_memory_bytes": result.usage.peak_memory_bytes,
-            "limits": {
-                usage.name: {
-                    "used": usage.used,
-                    "peak": usage.peak,
-                    "cap": _finite(usage.cap),
-                    "refused": usage.refused,
-                }
-                for usage in result.usage
-            },
+            "limits": {usage.name: usage.fields() for usage in result.usage},
         },
+        "events": [event.fields() for event in events],
     }
-    for name, data in (("stdout", result.stdout), ("stderr", result.stderr)):
-        try:
-            record[name] = data.decode()
-        except UnicodeDecodeError:
-            record[f"{name}_base64"] = base64.b64encode(data).decode()
+    _add_output(record, "stdout", result.stdout, result.stdout_gap)
+    _add_output(record, "stderr", result.stderr, result.stderr_gap)
     return json.dumps(record)
+
+
+def _add_output(record: dict[str, Any], name: str, data: bytes, gap: Gap | None) -> None:
+    try:
+        record[name] = text_of(data, gap, "strict")
+    except UnicodeDecodeError:
+        record[f"{name}_base64"] = base64.b64encode(data).decode()
+    if gap is not None:
+        record[f"{name}_gap"] = {"at": gap.at, "dropped_bytes": gap.dropped_bytes}
 
 
 def _finite(cap: Cap | None) -> Cap | None:
@@ -93,7 +99,7 @@ def _bar(usage: LimitUsage, *, color: bool) -> str:
     bar = "█" * full + "░" * (_BAR - full) + f" {100 * share:3.0f}%"
     if not color:
         return bar
-    return (_RED if share >= 1 else _YELLOW if share >= usage.spec.warn_percent / 100 else _GREEN) + bar + _PLAIN
+    return (_RED if share >= 1 else _YELLOW if usage.warnings else _GREEN) + bar + _PLAIN
 
 
 def _line(row: Iterable[str], widths: list[int]) -> str:

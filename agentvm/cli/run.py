@@ -7,15 +7,22 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from agentvm import log
 from agentvm.api.launch import StartOptions
 from agentvm.api.process import Process
 from agentvm.api.result import Result
 from agentvm.api.vm import AgentVM
-from agentvm.errors import InvalidArgument
+from agentvm.cli import cgroup
+from agentvm.cli.settings import add_flags, configure_process, read_config
+from agentvm.config.config import Config
+from agentvm.errors import InvalidArgument, InvalidLimit
 from agentvm.host.directory import HostDirectory
 from agentvm.kernel.outcome import CauseKind, Signal
-from agentvm.limits.catalogue import SPECS, Limits, find_spec
+from agentvm.limits.caps import Caps
+from agentvm.limits.outlet import Collector
+from agentvm.limits.spec import UNBOUNDED
 
 __all__ = ["add_verbs"]
 
@@ -28,6 +35,7 @@ examples:
   agentvm run hello.wasm
   agentvm run --dir .::/work:ro --cwd /work --timeout 5 --max-memory-bytes 64MiB tool.wasm -- -v in.txt
   agentvm run --stats --limit max_fuel=1e9 untrusted.wasm
+  agentvm run --preset tiny --memory 32m --cpus 0.5 untrusted.wasm
 """
 
 
@@ -53,16 +61,12 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--stdin", metavar="FILE", help="read standard input from a file")
     parser.add_argument("--argv0", metavar="NAME", help="argv[0] of the program, instead of the file's name")
     parser.add_argument("--timeout", metavar="SECONDS", help="kill the program after that long")
-    parser.add_argument(
-        "--limit", action="append", default=[], metavar="NAME=VALUE", help="set a limit; see `agentvm limits`"
-    )
     parser.add_argument("--deterministic", action="store_true", help="a virtual clock, and randomness from --seed")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of --deterministic (default 0)")
     parser.add_argument("--stats", action="store_true", help="show at the end what was used, on standard error")
     parser.add_argument("--json", action="store_true", help="capture the output, and print one JSON result instead")
-    limits = parser.add_argument_group("limits", 'sizes as "64MiB", times as "1.5s", "none" for no limit')
-    for spec in SPECS.values():
-        limits.add_argument(spec.flag, dest=spec.name, metavar=spec.unit.name, help=spec.summary.replace("%", "%%"))
+    cgroup.add_flags(parser)
+    add_flags(parser)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="GUEST.wasm [--] [ARGS...]")
     parser.set_defaults(action=_run)
 
@@ -72,24 +76,35 @@ def _run(options: argparse.Namespace) -> int:
         raise InvalidArgument("which program? usage: agentvm run [FLAGS] GUEST.wasm [--] [ARGS...]")
     program, *args = options.command
     args = args[1:] if args[:1] == ["--"] else args
-    with AgentVM(_limits(options), deterministic=options.deterministic, seed=options.seed) as vm:
-        for text in options.dir:
-            _mount(vm, text)
-        start = StartOptions(
-            args=args,
-            env=_environment(options.env),
-            stdin=_read_file(options.stdin) if options.stdin else b"" if options.json else None,
-            cwd=options.cwd,
-            timeout=_seconds(options.timeout),
-            argv0=options.argv0 or program,
-            capture=options.json,
-            terminals=(False,) * 3 if options.json else (os.isatty(0), os.isatty(1), os.isatty(2)),
-            max_output_bytes=_regular_output_cap(vm) if not options.json else None,
-        )
+    # Everything is read and checked before anything is opened.
+    config = read_config(options)
+    mounts = _mounts(config, options.dir)
+    start = StartOptions(
+        args=args,
+        env=_environment(options.env),
+        stdin=_read_file(options.stdin) if options.stdin else b"" if options.json else None,
+        cwd=options.cwd,
+        timeout=_seconds(options.timeout),
+        argv0=options.argv0 or program,
+        capture=options.json,
+        terminals=(False,) * 3 if options.json else (os.isatty(0), os.isatty(1), os.isatty(2)),
+    )
+    configure_process(config)
+    caps = {**Caps(config.limits), **dict(config.host.given())}
+    shown = [os.fsdecode(directory.path) for _, directory in mounts]
+    with (
+        cgroup.confined(options.cgroup or config.cgroup, caps, shown, log.warn),
+        AgentVM(config.limits, deterministic=options.deterministic, seed=options.seed) as vm,
+    ):
+        for guest, directory in mounts:
+            vm.mount(guest, directory)
+        if not options.json:
+            start = replace(start, limits=_output_limits(vm))
+        events = vm.collect_events() if options.json else Collector()
         process = vm.start(program, start, _Progress(program))
         with _interrupts(process):
             result = process.wait() if options.json else _stream(process)
-    _report(program, result, options)
+    _report(program, result, options, events)
     return result.shell_code
 
 
@@ -109,11 +124,11 @@ def _stream(process: Process) -> Result:
     return result
 
 
-def _report(program: str, result: Result, options: argparse.Namespace) -> None:
+def _report(program: str, result: Result, options: argparse.Namespace, events: Collector) -> None:
     if options.json:
         from agentvm.cli.report import to_json
 
-        print(to_json(result))
+        print(to_json(result, events.events()))
     elif result.cause.kind not in (CauseKind.EXIT, CauseKind.SIGNAL):
         print(f"agentvm: {program} {result.describe()}", file=sys.stderr)
         for frame in result.cause.backtrace:
@@ -124,17 +139,14 @@ def _report(program: str, result: Result, options: argparse.Namespace) -> None:
         print(stats_table(result.usage, color=os.isatty(2)), file=sys.stderr)
 
 
-def _limits(options: argparse.Namespace) -> Limits:
-    chosen = {name: getattr(options, name) for name in SPECS if getattr(options, name) is not None}
-    for text in options.limit:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"--limit {text}: it takes NAME=VALUE, such as max_open_fds=64")
-        chosen[find_spec(name).name] = value
-    return Limits.of(chosen)
+def _mounts(config: Config, flags: list[str]) -> list[tuple[str, HostDirectory]]:
+    """Return what to mount where: what the file says, but for the places that flags give to something else."""
+    given = [_read_mount(text) for text in flags]
+    taken = {os.path.normpath(guest) for guest, _ in given}
+    return [(guest, directory) for guest, directory in config.mounts.items() if guest not in taken] + given
 
 
-def _mount(vm: AgentVM, text: str) -> None:
+def _read_mount(text: str) -> tuple[str, HostDirectory]:
     host, separator, guest = text.partition("::")
     read_only = guest.endswith(":ro") if separator else host.endswith(":ro")
     if separator:
@@ -144,7 +156,7 @@ def _mount(vm: AgentVM, text: str) -> None:
         guest = os.path.normpath("/" + host)
     if not host or not guest.startswith("/"):
         raise InvalidArgument(f"--dir {text}: it takes HOST, or HOST::GUEST with an absolute GUEST")
-    vm.mount(guest, HostDirectory(host, read_only=read_only))
+    return guest, HostDirectory(host, read_only=read_only)
 
 
 def _environment(settings: list[str]) -> dict[str, str]:
@@ -162,9 +174,14 @@ def _environment(settings: list[str]) -> dict[str, str]:
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    from agentvm.limits.amount import parse_amount
+    from agentvm.limits.amount import parse_amount, refusal
+    from agentvm.limits.catalogue import SPECS
 
-    return float(parse_amount(find_spec("max_wall_time_seconds"), text))
+    spec = SPECS["max_wall_time_seconds"]
+    try:
+        return float(parse_amount(spec, text))
+    except InvalidLimit:
+        raise refusal(spec, text, called="--timeout") from None
 
 
 def _read_file(path: str) -> bytes:
@@ -175,12 +192,12 @@ def _read_file(path: str) -> bytes:
         raise InvalidArgument(f"--stdin {path}: {error.strerror}") from None
 
 
-def _regular_output_cap(vm: AgentVM) -> int | None:
+def _output_limits(vm: AgentVM) -> dict[str, int] | None:
     """Output into a regular file of the host is capped by max_log_bytes unless max_output_bytes was set."""
     for fd in (1, 2):
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode) and vm.usage()["max_output_bytes"].cap == float("inf"):
-                return int(min(vm.usage()["max_log_bytes"].cap, 2**53))
+                return {"max_output_bytes": int(min(vm.usage()["max_log_bytes"].cap, UNBOUNDED))}
         except OSError:
             continue
     return None
@@ -203,11 +220,16 @@ class _Progress:
 
 @contextmanager
 def _interrupts(process: Process) -> Iterator[None]:
-    """While the program runs, the first Ctrl-C reaches it, and a second one ends it; SIGTERM ends it too."""
+    """While the program runs, the first Ctrl-C reaches it, and a second one ends it; SIGTERM ends it too.
+
+    Once it has ended, and its last output waits for a reader that may never come, either ends us.
+    """
     pressed = 0
 
     def forward(number: int, _frame: object) -> None:
         nonlocal pressed
+        if not process.running:
+            raise SystemExit(128 + number)
         pressed += 1
         process.send_signal(Signal.SIGKILL if pressed > 1 else Signal(number))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import wasmtime
 
+from agentvm.engine.capacity import HostCapacity
 from agentvm.engine.config import EngineProfile
 from agentvm.engine.image import Image
 from agentvm.engine.module_info import ModuleInfo
@@ -15,8 +16,6 @@ from agentvm.errors import NotRunnable
 
 __all__ = ["CacheStatistics", "LoadedModule", "ModuleCache", "ModuleKey"]
 
-#: Entries in memory; each may hold a descriptor.
-MAX_MODULES = 256
 #: Files whose contents are known by their identity, and refusals that are remembered.
 MAX_IDENTITIES = 1024
 MAX_REFUSALS = 256
@@ -41,25 +40,28 @@ class LoadedModule:
     size_bytes: int
 
 
+_BYTES, _NUMBER = "max_cached_module_bytes", "max_cached_modules"
+
+
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
     """What the cache in memory holds and did."""
 
     modules: int
     size_bytes: int
-    max_bytes: int
     hits: int
     misses: int
     evictions: int
 
 
 class ModuleCache:
-    """Bounded by bytes and by number. Any thread may call any method."""
+    """Bounded by max_cached_module_bytes and max_cached_modules. Any thread may call any method."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, capacity: HostCapacity) -> None:
+        """A cap of `capacity` that falls is in force with the next module."""
+        self._capacity = capacity
         self._lock = threading.Lock()
         # Guarded by the lock
-        self._max_bytes = max_bytes
         self._modules: OrderedDict[ModuleKey, LoadedModule] = OrderedDict()
         self._digests: OrderedDict[Hashable, str] = OrderedDict()
         self._refusals: OrderedDict[ModuleKey, NotRunnable] = OrderedDict()
@@ -84,15 +86,26 @@ class ModuleCache:
             if old is not None:
                 self._size_bytes -= old.size_bytes
                 dropped.append(old)
-            if module.size_bytes > self._max_bytes:
-                return
-            self._modules[module.key] = module
-            self._size_bytes += module.size_bytes
-            while self._size_bytes > self._max_bytes or len(self._modules) > MAX_MODULES:
+            max_bytes, max_modules = self._capacity.cap(_BYTES), self._capacity.cap(_NUMBER)
+            if module.size_bytes > max_bytes:
+                self._capacity.refuse(_BYTES, module.size_bytes)
+            else:
+                self._modules[module.key] = module
+                self._size_bytes += module.size_bytes
+                if self._size_bytes > max_bytes:
+                    self._capacity.refuse(_BYTES, self._size_bytes)
+                if len(self._modules) > max_modules:
+                    self._capacity.refuse(_NUMBER, len(self._modules))
+            while self._size_bytes > max_bytes or len(self._modules) > max_modules:
                 _, oldest = self._modules.popitem(last=False)
                 self._size_bytes -= oldest.size_bytes
                 self._evictions += 1
                 dropped.append(oldest)
+            self._note()
+
+    def _note(self) -> None:
+        self._capacity.note(_BYTES, self._size_bytes)
+        self._capacity.note(_NUMBER, len(self._modules))
 
     def digest_of(self, identity: Hashable) -> str | None:
         """Return the digest of the contents that `identity` stands for, if it is known."""
@@ -127,6 +140,7 @@ class ModuleCache:
             self._digests.clear()
             self._refusals.clear()
             self._size_bytes = 0
+            self._note()
         dropped.clear()
 
     def statistics(self) -> CacheStatistics:
@@ -134,7 +148,6 @@ class ModuleCache:
             return CacheStatistics(
                 modules=len(self._modules),
                 size_bytes=self._size_bytes,
-                max_bytes=self._max_bytes,
                 hits=self._hits,
                 misses=self._misses,
                 evictions=self._evictions,

@@ -184,8 +184,7 @@ class _Zygote:
             del self._connections[fd]
             with contextlib.suppress(KeyError):
                 self._poll.unregister(fd)
-            cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-            _report(job, {"status": status, "cpu_seconds": cpu, "peak_bytes": peak})
+            _report(job, {"status": status, "cpu_seconds": usage.ru_utime + usage.ru_stime})
             job.connection.close()
 
 
@@ -214,7 +213,10 @@ def _open_parent(parent: int) -> int:
 
 
 def compile_job(job: Job, engine: "wasmtime.Engine", libc: ctypes.CDLL, zygote: int) -> NoReturn:
-    """Compile, write the result to `out`, and end the process. Dies with `zygote`, its parent process."""
+    """Compile, write the result to `out` and the address space that it took to `notes`, and end the process.
+
+    Dies with `zygote`, its parent process.
+    """
     status = 1
     try:
         os.dup2(job.notes, 2)
@@ -272,4 +274,16 @@ def _compile_to(job: Job, engine: "wasmtime.Engine") -> int:
     at = 0
     while at < len(code):
         at += os.pwrite(job.out, code[at : at + (64 << 20)], at)
+    os.ftruncate(2, 0)
+    os.pwrite(2, b"%d" % _peak_bytes(), 0)
     return 0
+
+
+def _peak_bytes() -> int:
+    """Return the most address space that this process ever had: what RLIMIT_AS bounds. Source: proc(5), VmPeak."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            lines = dict(line.split(b":", 1) for line in file if b":" in line)
+        return int(lines[b"VmPeak"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 0

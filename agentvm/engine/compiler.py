@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from agentvm.engine.cancel import Cancel, interrupted
+from agentvm.engine.capacity import HostCapacity
+from agentvm.engine.compile_caps import CompileCaps, CompileCost
 from agentvm.engine.compile_worker import MAX_REQUEST_BYTES, REFUSED, Options
 from agentvm.engine.config import EngineProfile
 from agentvm.engine.validate import quote_reason, refusal_of
@@ -26,7 +28,7 @@ from agentvm.engine.zygote import Zygote
 from agentvm.errors import CompileLimit, HostLimit
 from agentvm.limits.amount import format_amount
 from agentvm.limits.catalogue import SPECS
-from agentvm.limits.spec import Cap
+from agentvm.limits.spec import Cap, Unit
 
 __all__ = ["CompileResult", "Compiler", "MemoryFile"]
 
@@ -69,26 +71,25 @@ class MemoryFile:
 
 
 class CompileResult(NamedTuple):
-    """Compiled code in a file of memory, and the CPU time that it took, in seconds."""
+    """Compiled code in a file of memory, and what it took."""
 
     code: MemoryFile
-    cpu_seconds: float
+    cost: CompileCost
 
 
 class _Report(NamedTuple):
     """How a job ended: its wait status, None if it was given up before that was known."""
 
     status: int | None
-    cpu_seconds: float
-    wall_seconds: float
+    cost: CompileCost
     why: str  # "ended", "cancelled", "late", or "unstarted"
 
 
 class Compiler:
-    """Runs at most `max_jobs` compilations at once, first come first served. Any thread may call it."""
+    """Runs at most max_compile_jobs compilations at once, first come first served. Any thread may call it."""
 
-    def __init__(self, max_jobs: int | None = None) -> None:
-        self._slots = _Slots(max_jobs if max_jobs is not None else os.cpu_count() or 1)
+    def __init__(self, capacity: HostCapacity) -> None:
+        self._slots = _Slots(capacity)
         self._zygote = Zygote()
         atexit.register(self.close)
 
@@ -97,16 +98,14 @@ class Compiler:
         wasm: Sequence[bytes | memoryview],
         profile: EngineProfile,
         *,
-        seconds: Cap,
-        memory_bytes: Cap,
+        caps: CompileCaps,
         cancel: Cancel | None = None,
         progress: Callable[[float], None] | None = None,
-        charge: Callable[[float], None] | None = None,
+        charge: Callable[[CompileCost], None] | None = None,
     ) -> CompileResult:
         """Compile the module whose pieces are `wasm`. Blocks; `cancel` ends it within milliseconds.
 
-        `seconds` bounds CPU time and wall time from the job's start, `memory_bytes` its address space. `progress` gets
-        the seconds since the start now and then; `charge` gets the CPU seconds that were spent, also when it fails.
+        `progress` gets the seconds since the start now and then; `charge` gets what was spent, also when it fails.
         Raises `CompileLimit`, `MalformedModule`, `FeatureDisabled`, `HostLimit`, or `EngineUnsupported` when the
         compiler process cannot be started.
         """
@@ -116,28 +115,29 @@ class Compiler:
             try:
                 options: Options = {
                     "profile": dataclasses.asdict(profile),
-                    "seconds": min(float(seconds), 1e6),
-                    "memory_bytes": int(min(memory_bytes, 1 << 46)),
+                    "seconds": min(float(caps.seconds), 1e6),
+                    "memory_bytes": int(min(caps.memory_bytes, 1 << 46)),
                 }
                 self._zygote.send(job.request_fds, options)
                 report = job.wait(options["seconds"], cancel, progress)
             finally:
                 job.disconnect()
+            is_done = report.status == 0 and report.why == "ended"
+            cost = report.cost._replace(peak_bytes=job.read_peak()) if is_done else report.cost
             if charge is not None:
-                charge(report.cpu_seconds)
-            if report.status == 0 and report.why == "ended":
-                return CompileResult(job.out, report.cpu_seconds)
-            self._refuse(job, report, seconds, memory_bytes)
+                charge(cost)
+            if is_done:
+                return CompileResult(job.out, cost)
+            self._refuse(job, report, caps)
         finally:
             self._slots.leave()
 
-    def _refuse(self, job: "_Job", report: _Report, seconds: Cap, memory_bytes: Cap) -> NoReturn:
+    def _refuse(self, job: "_Job", report: _Report, caps: CompileCaps) -> NoReturn:
         status, notes = report.status, job.read_notes()
         if report.why == "cancelled":
-            raise interrupted(report.cpu_seconds)
+            raise interrupted(report.cost.cpu_seconds)
         if report.why == "late" or (status is not None and status & 0x7F in {signal.SIGXCPU}):
-            observed = max(report.cpu_seconds, report.wall_seconds)
-            raise _limit("max_compile_seconds", max(observed, seconds), seconds, report, "seconds")
+            raise _limit(caps.seconds_limit, max(report.cost.seconds, caps.seconds), caps.seconds, report)
         if report.why == "unstarted":
             raise HostLimit(f"the compiler could not start a job: {notes or 'it does not answer'}", limit=None)
         if status is None:
@@ -145,13 +145,13 @@ class Compiler:
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == REFUSED:
             raise refusal_of(notes)
         if "memory allocation" in notes or "Cannot allocate" in notes or "Resource temporarily" in notes:
-            raise _limit("max_compile_memory_bytes", memory_bytes, memory_bytes, report, "memory")
+            raise _limit("max_compile_memory_bytes", caps.memory_bytes, caps.memory_bytes, report)
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {os.WEXITSTATUS(status)}"
         raise CompileLimit(
             f"the compiler died on this module ({how}{': ' + quote_reason(notes) if notes else ''}); "
             "the module is hostile, or hit a bug of the compiler",
             limit=None,
-            cpu_seconds=report.cpu_seconds,
+            cpu_seconds=report.cost.cpu_seconds,
         )
 
     def close(self) -> None:
@@ -159,33 +159,43 @@ class Compiler:
         self._zygote.close()
 
 
-def _limit(name: str, observed: Cap, cap: Cap, report: _Report, what: str) -> CompileLimit:
+def _limit(name: str, observed: Cap, cap: Cap, report: _Report) -> CompileLimit:
     spec = SPECS[name]
     setting = spec.setting(max(1, math.ceil(cap * 2)))
     return CompileLimit(
-        f"compiling the module takes more {'time' if what == 'seconds' else what} than {name} allows, "
+        f"compiling the module takes more {'time' if spec.unit is Unit.SECONDS else 'memory'} than {name} allows, "
         f"{format_amount(spec.unit, cap)}; raise it with {setting}",
         limit=name,
         observed=observed,
         cap=cap,
         setting=setting,
-        cpu_seconds=report.cpu_seconds,
+        cpu_seconds=report.cost.cpu_seconds,
     )
 
 
 class _Slots:
-    """At most `free` threads are in; the rest queue, first come first served. One entry for each waiting thread."""
+    """At most max_compile_jobs threads are in; the rest queue, first come first served, one entry for each."""
 
-    def __init__(self, free: int) -> None:
-        self._lock = threading.Lock()
-        self._free = free
+    def __init__(self, capacity: HostCapacity) -> None:
+        self._lock = capacity.lock
+        self._running = capacity.gauge("max_compile_jobs")
         self._queue: deque[threading.Event] = deque()
+        capacity.manage("max_compile_jobs", self._resize)
+
+    def _resize(self, cap: Cap) -> None:
+        with self._lock:
+            self._running.set_cap(cap)
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._queue and self._running.used < self._running.cap:
+            self._running.acquire()
+            self._queue.popleft().set()
 
     def enter(self, cancel: Cancel | None) -> None:
         """Raises `CompileLimit` when cancelled first."""
         with self._lock:
-            if self._free > 0:
-                self._free -= 1
+            if self._running.try_acquire():
                 return
             gate = threading.Event()
             self._queue.append(gate)
@@ -212,10 +222,8 @@ class _Slots:
 
     def leave(self) -> None:
         with self._lock:
-            if self._queue:
-                self._queue.popleft().set()
-            else:
-                self._free += 1
+            self._running.release()
+            self._admit()
 
 
 class _Job:
@@ -271,7 +279,7 @@ class _Job:
                 why, deadline = "late" if is_started else "unstarted", now + _GRACE_SECONDS
                 self._stop()
             if now >= deadline:
-                return _Report(None, now - begun, now - begun, why)
+                return _Report(None, CompileCost(now - begun, now - begun), why)
             if progress is not None and why == "ended":
                 progress(now - begun)
             if not self._is_readable(deadline - now if progress is None else min(deadline - now, _PROGRESS_SECONDS)):
@@ -287,9 +295,9 @@ class _Job:
     @staticmethod
     def _ended(record: Mapping[str, float], why: str, wall_seconds: float) -> _Report:
         if "failed" in record:
-            return _Report(None, 0.0, 0.0, "unstarted")
-        status = record.get("status")
-        return _Report(None if status is None else int(status), record.get("cpu_seconds", 0.0), wall_seconds, why)
+            return _Report(None, CompileCost(0.0, 0.0), "unstarted")
+        status, cost = record.get("status"), CompileCost(record.get("cpu_seconds", 0.0), wall_seconds)
+        return _Report(None if status is None else int(status), cost, why)
 
     def _is_readable(self, seconds: float) -> bool:
         """Wait for a record, at most so long. False also when a cancellation woke us."""
@@ -312,6 +320,11 @@ class _Job:
         """What the child left on its standard error: its last words."""
         size = self._notes.size_bytes
         return os.pread(self._notes.fd, _NOTES_BYTES, max(0, size - _NOTES_BYTES)).decode(errors="replace").strip()
+
+    def read_peak(self) -> int:
+        """Return the address space that a child took which did its work, in bytes; 0 if it does not know."""
+        notes = self.read_notes()
+        return int(notes) if notes.isdecimal() else 0
 
     def disconnect(self) -> None:
         """Let go of the child; it dies if it still runs, even if a fork of this program holds our end too."""

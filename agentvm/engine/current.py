@@ -15,6 +15,8 @@ class Current(threading.local):
 
     context: "CallContext"
     execution: "Execution"
+    #: Set once for each runner thread: see `engine.stack_depth`.
+    stack_pointer: int | None
 
 
 current = Current()

@@ -14,7 +14,10 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from agentvm import log
+from agentvm.engine.capacity import HostCapacity
 from agentvm.engine.digest import DIGEST_BYTES, digest_file
+from agentvm.limits.spec import Cap
 
 __all__ = ["CacheInfo", "DiskCache", "Stored", "default_directory"]
 
@@ -22,11 +25,11 @@ __all__ = ["CacheInfo", "DiskCache", "Stored", "default_directory"]
 _FOOTER = struct.Struct("<8sQQQQ")
 _MAGIC = b"agentvm\x01"
 _SUFFIX, _TEMPORARY = ".cwasm", ".tmp"
-#: More files than this are pruned like too many bytes: listing the directory has to stay quick.
-MAX_ENTRIES = 10_000
 #: A temporary file this old was left by a process that died.
 _STALE_SECONDS = 3600
 _COPY_BYTES = 16 << 20
+#: Too many files are pruned like too many bytes: listing the directory has to stay quick.
+_BYTES, _FILES = "max_cache_bytes", "max_cache_files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class CacheInfo:
     directory: str | None
     entries: int
     size_bytes: int
-    max_bytes: int
+    max_bytes: Cap
+    max_entries: Cap
     reason: str = ""
 
 
@@ -71,9 +75,9 @@ class DiskCache:
     Nothing here fails a program: an unusable directory is a cache that is off, with one warning.
     """
 
-    def __init__(self, directory: str | None, max_bytes: int) -> None:
+    def __init__(self, directory: str | None, capacity: HostCapacity) -> None:
         self.directory = directory
-        self.max_bytes = max_bytes
+        self._capacity = capacity
         self._lock = threading.Lock()
         # Guarded by the lock
         self._reason = "" if directory else "it is switched off"
@@ -96,7 +100,7 @@ class DiskCache:
         try:
             stored = _verify(fd)
             if stored is None:
-                _log(f"the cached module {name} is damaged; it is removed and compiled again")
+                log.warn(f"the cached module {name} is damaged; it is removed and compiled again")
                 _unlink(name, directory)
             else:
                 os.utime(fd)  # pruning takes the least recently used
@@ -114,10 +118,12 @@ class DiskCache:
             return -1
         code_bytes = os.fstat(code_fd).st_size
         size = code_bytes + len(info) + len(contents) + _FOOTER.size + DIGEST_BYTES
-        if size > self.max_bytes:
-            self._warn(f"a compiled module of {size:,} bytes does not fit into max_cache_bytes, {self.max_bytes:,}")
+        max_bytes = self._capacity.cap(_BYTES)
+        if size > max_bytes:
+            self._capacity.refuse(_BYTES, size)
+            self._warn(f"a compiled module of {size:,} bytes does not fit into max_cache_bytes, {max_bytes:,}")
             return -1
-        self._prune(directory, self.max_bytes - size, MAX_ENTRIES - 1)
+        pruned = self._make_room(directory, size)
         name, temporary = key + _SUFFIX, f"{key}.{os.urandom(8).hex()}{_TEMPORARY}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = -1
@@ -133,6 +139,7 @@ class DiskCache:
             _unlink(temporary, directory)
             self._warn(f"the compiled module could not be written to {self.directory}: {error.strerror}")
             return -1
+        self._note(pruned.left_bytes + size, pruned.left_files + 1)
         return fd
 
     def discard(self, key: str) -> None:
@@ -147,16 +154,19 @@ class DiskCache:
         """Return where the cache is and what it holds."""
         directory = self._open()
         if directory < 0:
-            return CacheInfo(None, 0, 0, self.max_bytes, self._reason)
+            return CacheInfo(None, 0, 0, *self._caps(), self._reason)
         entries = [entry for entry in _entries(directory) if entry.name.endswith(_SUFFIX)]
-        return CacheInfo(self.directory, len(entries), sum(entry.size for entry in entries), self.max_bytes)
+        held = sum(entry.size for entry in entries)
+        self._note(held, len(entries))
+        return CacheInfo(self.directory, len(entries), held, *self._caps())
 
-    def prune(self, max_bytes: int | None = None) -> int:
+    def prune(self, max_bytes: Cap | None = None) -> int:
         """Remove the least recently used entries until `max_bytes` (default: the cap) are left; return bytes freed."""
         directory = self._open()
         if directory < 0:
             return 0
-        return self._prune(directory, self.max_bytes if max_bytes is None else max_bytes, MAX_ENTRIES)
+        most_bytes, most_files = self._caps()
+        return self._prune(directory, most_bytes if max_bytes is None else max_bytes, most_files).freed_bytes
 
     def clear(self) -> int:
         """Remove every entry; return the bytes freed. Running programs keep what they have mapped."""
@@ -169,22 +179,43 @@ class DiskCache:
         if fd >= 0:
             os.close(fd)
 
-    def _prune(self, directory: int, max_bytes: int, max_entries: int) -> int:
+    def _caps(self) -> tuple[Cap, Cap]:
+        return self._capacity.cap(_BYTES), self._capacity.cap(_FILES)
+
+    def _note(self, size_bytes: int, files: int) -> None:
+        """Note what lies in the directory now: other processes change it too."""
+        self._capacity.note(_BYTES, size_bytes)
+        self._capacity.note(_FILES, files)
+
+    def _make_room(self, directory: int, size: int) -> "_Pruned":
+        """Remove what was used longest ago until one more file of `size` bytes fits."""
+        max_bytes, max_files = self._caps()
+        pruned = self._prune(directory, max_bytes - size, max_files - 1)
+        asked = pruned.left_bytes + pruned.freed_bytes + size, pruned.left_files + pruned.freed_files + 1
+        for name, amount, cap in zip((_BYTES, _FILES), asked, (max_bytes, max_files), strict=True):
+            if amount > cap:
+                self._capacity.refuse(name, amount)
+        return pruned
+
+    def _prune(self, directory: int, max_bytes: Cap, max_files: Cap) -> "_Pruned":
         try:
             entries = sorted(_entries(directory), key=lambda entry: entry.used_ns)
         except OSError:
-            return 0
+            return _Pruned(0, 0, 0, 0)
         stale_ns = time.time_ns() - _STALE_SECONDS * 10**9
-        held, count, freed = sum(entry.size for entry in entries), len(entries), 0
+        held, count = sum(entry.size for entry in entries), len(entries)
+        freed_bytes = freed_files = 0
         for entry in entries:
             is_temporary = entry.name.endswith(_TEMPORARY)
             if is_temporary and entry.used_ns > stale_ns:
                 continue  # another process is writing it
-            if not is_temporary and held <= max_bytes and count <= max_entries:
+            if not is_temporary and held - freed_bytes <= max_bytes and count - freed_files <= max_files:
                 continue
             _unlink(entry.name, directory)
-            held, count, freed = held - entry.size, count - 1, freed + entry.size
-        return freed
+            freed_bytes, freed_files = freed_bytes + entry.size, freed_files + 1
+        pruned = _Pruned(held - freed_bytes, count - freed_files, freed_bytes, freed_files)
+        self._note(pruned.left_bytes, pruned.left_files)
+        return pruned
 
     # The directory
 
@@ -210,19 +241,22 @@ class DiskCache:
         with self._lock:
             has_warned, self._has_warned = self._has_warned, True
         if not has_warned:
-            _log(text)
-
-
-def _log(text: str) -> None:
-    import logging  # a hit needs none of it
-
-    logging.getLogger("agentvm").warning("%s", text)
+            log.warn(text)
 
 
 class _Entry(NamedTuple):
     name: str
     size: int
     used_ns: int
+
+
+class _Pruned(NamedTuple):
+    """What a look at the directory left there, and what it removed."""
+
+    left_bytes: int
+    left_files: int
+    freed_bytes: int
+    freed_files: int
 
 
 def _entries(directory: int) -> list[_Entry]:

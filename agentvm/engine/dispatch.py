@@ -15,6 +15,7 @@ from typing import Any
 import wasmtime
 
 from agentvm.abi import records
+from agentvm.abi.disk import metered
 from agentvm.abi.preview1 import PREVIEW1, UNSTABLE
 from agentvm.abi.syscall import SyscallSpec
 from agentvm.engine import bind
@@ -123,12 +124,13 @@ def _call_lines(spec: SyscallSpec, arguments: Sequence[str]) -> list[str]:
     return [*lines, f"with context.lock: {call}" if spec.locked else call]
 
 
-def make_callback(spec: SyscallSpec, *, traced: bool) -> bind.HostCall:
-    """Return the callback of one call; `traced`, it reports each call to the `trace` of its context."""
+def make_callback(spec: SyscallSpec, *, traced: bool, rated: bool = False) -> bind.HostCall:
+    """Return the callback of one call; `traced`, it reports each call to the `trace` of its context; `rated`, it counts
+    against the disk rates of its VM."""
     names: dict[str, Any] = {
         "KernelError": KernelError,
         "current": current,
-        "handler": spec.handler,
+        "handler": metered(spec) if rated and spec.disk is not None else spec.handler,
         "monotonic": monotonic,
         "spec": spec,
         "values_at": _VIEWS_32,
@@ -144,10 +146,14 @@ def make_callback(spec: SyscallSpec, *, traced: bool) -> bind.HostCall:
 class HostCalls:
     """The host's calls on one engine. Each is made when the first module comes that imports it: most need a dozen."""
 
-    def __init__(self, engine: wasmtime.Engine, *, traced: bool = False, public: bool = False) -> None:
-        """`traced`: for processes whose context has a `trace`. `public`: through the library's public API, slower."""
+    def __init__(
+        self, engine: wasmtime.Engine, *, traced: bool = False, rated: bool = False, public: bool = False
+    ) -> None:
+        """`traced`: for processes whose context has a `trace`. `rated`: for VMs with disk rates. `public`: through the
+        library's public API, slower."""
         self.linker = bind.HostLinker(engine)
         self._traced = traced
+        self._rated = rated
         self._define = define_call_public if public else bind.define_call
         self._lock = threading.Lock()
         self._defined: set[tuple[str, str]] = set()  # guarded by _lock; at most all calls
@@ -163,6 +169,6 @@ class HostCalls:
         return self.linker
 
     def _add(self, spec: SyscallSpec) -> None:
-        callback = make_callback(spec, traced=self._traced)
+        callback = make_callback(spec, traced=self._traced, rated=self._rated)
         self._define(self.linker, spec.module, spec.name, spec.wasm_params, spec.wasm_results, callback)
         self._defined.add((spec.module, spec.name))

@@ -2,32 +2,30 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from agentvm import log
 from agentvm.engine import bind
-from agentvm.engine.courtesy import COURTESY_SECONDS, Courtesy
 from agentvm.engine.current import current
 from agentvm.engine.guest import Guest
-from agentvm.engine.log import log
 from agentvm.engine.memory import GuestMemories
 from agentvm.engine.meter import FuelMeter
-from agentvm.engine.process_time import ProcessTime
+from agentvm.engine.plan import ExecutionStatistics, Plan
 from agentvm.engine.reactor import CallRequest, Mailbox, Number
-from agentvm.engine.slots import SLICE_SECONDS, Ticket
+from agentvm.engine.slots import Ticket
 from agentvm.engine.ticker import TICK_SECONDS
+from agentvm.engine.turn import Turn
 from agentvm.errors import GuestFailed, HostLimit
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.process import Ending, GuestExit, GuestKilled, Process
-from agentvm.kernel.wait import HostThread
+from agentvm.kernel.wait import NoScheduler
 
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
-    from agentvm.engine.linked import Linked, TablePlan
     from agentvm.engine.machine import Machine
 
-__all__ = ["MAX_REENTRY", "RUNNER", "STARTER", "Execution", "ExecutionStatistics", "OnEnd", "Plan"]
+__all__ = ["MAX_REENTRY", "RUNNER", "STARTER", "Execution", "OnEnd"]
 
 #: How deep a guest may be entered from its own host calls (signal handlers that are interrupted by signals).
 MAX_REENTRY = 16
@@ -41,58 +39,39 @@ _WAIT_SECONDS = 1.0
 OnEnd = Callable[[Ending], None]
 
 #: The scheduler of a process that has ended: it waits for nothing any more.
-_NO_SCHEDULER = HostThread()
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionStatistics:
-    """What one process used. CPU time includes its host calls; fuel is as of its last look at the clock."""
-
-    cpu_time_ns: int
-    wall_time_ns: int
-    fuel_used: int
-    memory_bytes: int
-    peak_memory_bytes: int
-    is_computing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a start needs to know, decided before the runner has it."""
-
-    linked: "Linked"
-    tables: "TablePlan"
-    #: "_start" runs and ends; anything else is called if it is exported, and then the guest stays for `call`.
-    entry: str
-    time: ProcessTime
+_NO_SCHEDULER = NoScheduler()
 
 
 class Execution:
     """A running process. `wait`, `kill`, `call`, `finish` and `statistics` may be used from any thread."""
 
     def __init__(self, machine: "Machine", process: Process, context: "CallContext", plan: Plan) -> None:
-        gauges = process.gauges
         # immutable
         self.process = process
         self.context = context
         self.machine = machine
         self._plan = plan
         self._on_end: OnEnd = _nobody
-        self._slots = machine.slots
-        self._ticket = Ticket(machine.engine_address, machine)
+        self._turn = Turn(process, machine.slots, Ticket(machine.engine_address, machine), machine.cpu_rate)
         self.time = plan.time
         self.meter = FuelMeter(machine.fuel, process)
-        self.account = machine.ledger.open(gauges.gauge("max_memory_per_process_bytes"))
+        self.account = machine.ledger.open(process)
         self.memories = GuestMemories(self.account, plan.linked.minimums, plan.linked.exported_memory)
-        self._guest = Guest(plan.linked, process, self.memories, self.account, self.meter)
-        self._mailbox = None if plan.entry == "_start" else Mailbox(machine.max_waiting_calls)
+        self._guest = Guest(
+            plan.linked,
+            process,
+            memories=self.memories,
+            account=self.account,
+            meter=self.meter,
+            depth=machine.stack_depth(),
+        )
+        self._mailbox = None if plan.entry == "_start" else machine.mailbox()
         # any thread
         self._owner: dict[str, str] = {}
         self._over = threading.Lock()  # held until the end
         self._over.acquire()
         self.ending: Ending | None = None
         # owned by the runner thread
-        self._courtesy = Courtesy()
         self._depth = 0
 
     def connect(self, on_end: OnEnd) -> None:
@@ -128,12 +107,10 @@ class Execution:
     def interrupt(self) -> None:
         """Make a process that is ending notice, wherever it computes, waits or queues. Idempotent, never blocks."""
         self.process.waiter.wake()
-        self._slots.cancel(self._ticket)
         self.meter.wake()
         if self._mailbox is not None:
             self._mailbox.wake()
-        if self._ticket.held:
-            bind.increment_epoch(self._ticket.engine)
+        self._turn.cancel()
 
     def call(self, name: str, arguments: Sequence[Number] = ()) -> tuple[Number, ...]:
         """Call an exported function of a guest that stays, and wait for its results.
@@ -172,12 +149,12 @@ class Execution:
             fuel_used=self.meter.used,
             memory_bytes=self.account.held,
             peak_memory_bytes=self.account.peak,
-            is_computing=self._ticket.held,
+            is_computing=self._turn.is_held,
         )
 
-    def deadline_passed(self) -> None:
-        """Called by the ticker, at the deadline."""
-        self.time.kill_for_wall_time()
+    def look(self) -> float:
+        """Called by the ticker when the time is nearly over, or over. Returns when to call again."""
+        return self.time.look()
 
     # ---- in host calls, on the runner thread ----
 
@@ -186,14 +163,13 @@ class Execution:
         process = self.process
         if process.ending is not None:
             raise GuestKilled
-        self.time.check()
+        if self.time.check():
+            self.meter.pause()
+            self._turn.wait()
+            self._resume_fuel()
         self.meter.look()
-        self._take_turns()
-        interval = TICK_SECONDS
-        if self._slots.is_shared:
-            self._courtesy.pay(self.meter.used)
-            interval = COURTESY_SECONDS
-        process.check_at = min(monotonic() + interval, self.time.deadline)
+        self._turn.share()
+        process.check_at = min(monotonic() + self._turn.next_look(self.meter.used), self.time.deadline)
         # Whoever wants something wrote it down before check_at, which was just overwritten: look again.
         if self.meter.due:
             process.check_at = _NOW
@@ -201,29 +177,24 @@ class Execution:
             process.check_at = _NOW
             raise GuestKilled
 
-    def _take_turns(self) -> None:
-        if self._slots.contended and monotonic() - self._ticket.since >= SLICE_SECONDS * 0.9:
-            self._slots.rotate(self._ticket)
-
     def give_way(self) -> None:
         """sched_yield: let guests run that wait for a slot."""
-        self._slots.rotate(self._ticket)
+        self._turn.give_way()
 
     def pause(self) -> None:
-        """About to sleep in a host call: hold neither a slot nor fuel."""
+        """About to sleep in a host call: hold neither a slot nor fuel, nor a turn."""
+        if self.machine.cpu_rate.takes_turns:
+            self.time.pay()
         self.meter.pause()
-        self._slots.leave(self._ticket)
+        self._turn.leave()
 
     def resume(self) -> None:
         """Awake again: wait for a slot, and for fuel."""
-        self._enter()
-        self.meter.resume(self._leave, self._enter)
+        self._turn.come_back()
+        self._resume_fuel()
 
-    def _enter(self) -> None:
-        self._slots.enter(self._ticket)
-
-    def _leave(self) -> None:
-        self._slots.leave(self._ticket)
+    def _resume_fuel(self) -> None:
+        self.meter.resume(self._turn.leave, self._turn.enter)
 
     def reenter(self, name: str, arguments: Sequence[Number] = ()) -> tuple[Number, ...]:
         """In a host call: call an exported function of the guest (a signal handler). Raises `GuestKilled` if it fails.
@@ -246,12 +217,18 @@ class Execution:
 
     # ---- in callbacks ----
 
-    def tick(self) -> int:
-        """Called in the guest's loops and function entries, on a tick or a kill; an error makes it leave."""
+    def tick(self, stack_address: int) -> int:
+        """Called in the guest's loops and function entries, on a tick or a kill; an error makes it leave.
+
+        `stack_address` lies on the native stack, below the guest's frames.
+        """
         process = self.process
         if process.ending is None:
-            self.time.check()
-            self._take_turns()
+            self._guest.depth.look(stack_address)
+            self.meter.glance()
+            if self.time.check():
+                self._turn.wait()
+            self._turn.share()
         if process.ending is None:
             return 0
         self.meter.is_exact = False
@@ -281,7 +258,7 @@ class Execution:
             return
         text = f"agentvm failed with {type(error).__name__}: killed by SIGKILL; the host's log has the details"
         self.process.kill(Signal.SIGKILL, Cause(CauseKind.HOST_BUG, text))
-        log().error("serving process %d failed", self.process.pid, exc_info=error)
+        log.error("serving a process failed", vm=self.machine.name, pid=self.process.pid, exc_info=error)
 
     # ---- the runner thread's way through ----
 
@@ -301,7 +278,7 @@ class Execution:
         current.execution, current.context = self, self.context
         try:
             self.time.open()
-            self._enter()
+            self._turn.start()
             self._live()
         except GuestKilled:
             pass
@@ -315,8 +292,8 @@ class Execution:
     def _live(self) -> None:
         guest = self._guest
         try:
-            guest.open(self._ticket.engine, self._plan.tables)
-            self.meter.open(guest.context, self._leave, self._enter)
+            guest.open(self.machine.engine_address, self._plan.tables)
+            self.meter.open(guest.context, self._turn.leave, self._turn.enter)
             self.context.memory.attach(self.memories)
             # A kill before the epoch deadline was set moved an epoch that nobody watched.
             self.process.raise_if_killed()
@@ -337,6 +314,8 @@ class Execution:
             self.pause()
             request = mailbox.get(lambda: process.ending is not None)
             self.resume()
+            if self.time.check():
+                self._turn.wait()
             if request is None:
                 process.raise_if_killed()
                 return
@@ -350,11 +329,11 @@ class Execution:
     def _close(self) -> None:
         """Give everything back, and tell whoever waits. One step that fails does not keep the others from it."""
         process = self.process
-        spent = self.time.close()
         try:
+            self.time.close()
             self._give_back()
         except BaseException:  # noqa: BLE001 - the rest must go on
-            for step in (self._leave, self.memories.unmap_rest, self.give_up):
+            for step in (self._turn.leave, self.memories.unmap_rest, self.give_up):
                 self._safely(step)
         if process.ending is None:
             process.kill(Signal.SIGKILL, Cause(CauseKind.HOST_BUG, "the process ended without an ending"))
@@ -362,24 +341,22 @@ class Execution:
         assert ending is not None
         try:
             self._on_end(ending)
-        except BaseException:  # noqa: BLE001 - somebody else's code, on our thread
-            log().exception("the end of process %d could not be reported", process.pid)
-        self._disconnect(spent)
+        except BaseException as error:  # noqa: BLE001 - somebody else's code, on our thread
+            log.error("the end of a process was not reported", vm=self.machine.name, pid=process.pid, exc_info=error)
+        self._disconnect(self.time.cpu_time_ns())
         self.ending = ending
         self._over.release()
-        if self._mailbox is not None:
-            self._mailbox.close()
 
     def _give_back(self) -> None:
-        self._leave()
+        self._turn.leave()
         self.memories.unmap_rest()
         self.give_up()
 
     def _safely(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except BaseException:  # noqa: BLE001 - partly somebody else's code, on our thread
-            log().exception("a step in the end of process %d failed", self.process.pid)
+        except BaseException as error:  # noqa: BLE001 - partly somebody else's code, on our thread
+            log.error("ending a process failed", vm=self.machine.name, pid=self.process.pid, exc_info=error)
 
     def _disconnect(self, cpu_time_ns: int) -> None:
         """Let go of what points back here, so that all is freed now and not by the garbage collector."""
@@ -390,8 +367,11 @@ class Execution:
         self._on_end = _nobody
 
     def give_up(self) -> None:
-        """Give memory and place back; all that a start holds which failed before a runner had it. Idempotent."""
+        """Give memory and place back, and let callers go; all that a start holds which failed before a runner had it.
+        Idempotent."""
         self.account.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
         self.machine.forget(self)
 
 

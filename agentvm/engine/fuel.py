@@ -1,8 +1,8 @@
 """Fuel: instructions, leased from the VM's budget to each process, so that the VM never spends more than its cap.
 
 What a store holds is only known exactly in host calls and after it stopped, so each process computes on a lease that
-was taken out of the pool beforehand. Leases + pool = what is left of max_fuel. See docs/rationale.md, "Why fuel is
-leased".
+was taken out of the pool beforehand. What of a lease is known to be burnt counts as spent at once; the rest of all
+leases and the pool are what is left of max_fuel. See docs/rationale.md, "Why fuel is leased".
 """
 
 import threading
@@ -19,7 +19,7 @@ _PLENTY = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class FuelStatistics:
-    """`spent` for good, `leased` to processes now."""
+    """`spent` as far as is known, `leased` to processes now and not known to be burnt."""
 
     spent: Cap
     leased: int
@@ -47,7 +47,7 @@ class FuelPool:
             return FuelStatistics(self._budget.used, self._leased(), self._budget.cap)
 
     def _leased(self) -> int:
-        return sum(lease.amount for lease in self._leases)
+        return sum(lease.amount - lease.noted for lease in self._leases)
 
     def _room(self) -> Cap:
         return max(0, self._budget.cap - self._budget.used - self._leased())
@@ -87,6 +87,19 @@ class FuelPool:
             self._leases[lease] = None
         return amount
 
+    def note(self, lease: "FuelLease", burnt: int) -> None:
+        """So much of a lease is known to be burnt, at least: warn in time, and let usage show it."""
+        if burnt > lease.noted:
+            with self._lock:
+                self._spend(lease, burnt - lease.noted)
+                lease.noted = burnt
+
+    def _spend(self, lease: "FuelLease", amount: int) -> None:
+        for budget in (self._budget, lease.budget):
+            budget.used += amount
+            if budget.used > budget.top:
+                budget.rise()
+
     def settle(self, lease: "FuelLease", spent: int) -> None:
         """A lease comes back with `spent` of it burnt; the rest returns to the pool, for others to take."""
         with self._lock:
@@ -101,12 +114,9 @@ class FuelPool:
     def _settle(self, lease: "FuelLease", spent: int) -> None:
         self._leases.pop(lease, None)
         self._waiting.pop(lease, None)
-        spent = min(spent, lease.amount)
-        lease.amount = 0
-        for budget in (self._budget, lease.budget):
-            budget.used += spent
-            if budget.used > budget.peak:
-                budget.peak = budget.used
+        spent = max(lease.noted, min(spent, lease.amount)) - lease.noted
+        lease.amount = lease.noted = 0
+        self._spend(lease, spent)
 
     def exchange(self, lease: "FuelLease", spent: int, *, child: "FuelLease | None" = None) -> int:
         """Settle, and take an equal share at once. `child` is about to take its own, and counts already."""
@@ -129,19 +139,21 @@ class FuelPool:
         own = lease.budget
         with self._lock:
             budget = own if own.cap - own.used < self._budget.cap - self._budget.used else self._budget
-            budget.refused += 1
+            budget.refuse(budget.used)
             return budget.spec.name, budget.used, budget.cap
 
 
 class FuelLease:
     """What one process may burn before it comes back to the pool."""
 
-    __slots__ = ("amount", "budget")
+    __slots__ = ("amount", "budget", "noted")
 
     def __init__(self, budget: Gauge) -> None:
         self.budget = budget
-        #: Guarded by the pool's lock.
+        # guarded by the pool's lock
         self.amount = 0
+        #: What of `amount` counts as spent already.
+        self.noted = 0
 
     def ask_back(self) -> None:
         """The pool wants the lease back at the next host call. Any thread, with the pool's lock; must not block."""

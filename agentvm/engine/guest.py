@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
+from agentvm import log
 from agentvm.engine import bind
 from agentvm.engine.current import current
 from agentvm.engine.ledger import MemoryAccount
-from agentvm.engine.log import log
 from agentvm.engine.memory import GuestMemories
 from agentvm.engine.meter import FuelMeter
 from agentvm.engine.public_calls import forget_exception
 from agentvm.engine.reactor import CallRequest
-from agentvm.engine.trap import OUT_OF_FUEL, STOPPED_EXACTLY, ending_of_error, ending_of_trap
+from agentvm.engine.stack_depth import StackDepth
+from agentvm.engine.trap import OUT_OF_FUEL, STACK_OVERFLOW, STOPPED_EXACTLY, ending_of_error, ending_of_trap
 from agentvm.kernel.outcome import Cause, CauseKind, ExitStatus, Signal
 from agentvm.kernel.process import Ending, Process
-from agentvm.limits.catalogue import SPECS
 
 if TYPE_CHECKING:
     from agentvm.engine.linked import Linked, TablePlan
@@ -27,16 +27,25 @@ _KILLED = ExitStatus.signalled(Signal.SIGKILL)
 class Guest:
     """One guest's code and data. Whoever makes it calls `close`, whatever happened in between."""
 
-    __slots__ = ("_account", "_instance", "_linked", "_memories", "_meter", "_process", "_store", "context")
+    __slots__ = ("_account", "_instance", "_linked", "_memories", "_meter", "_process", "_store", "context", "depth")
 
     def __init__(
-        self, linked: "Linked", process: Process, memories: GuestMemories, account: MemoryAccount, meter: FuelMeter
+        self,
+        linked: "Linked",
+        process: Process,
+        *,
+        memories: GuestMemories,
+        account: MemoryAccount,
+        meter: FuelMeter,
+        depth: StackDepth,
     ) -> None:
         self._linked = linked
         self._process = process
         self._memories = memories
         self._account = account
         self._meter = meter
+        #: How deep its calls are nested.
+        self.depth = depth
         self._store = 0
         self._instance: Any = None
         #: The store's context, for fuel and deadlines; 0 when it is closed.
@@ -45,6 +54,7 @@ class Guest:
     def open(self, engine: int, tables: "TablePlan") -> None:
         """Make the store, with its caps. It has no fuel yet."""
         info = self._linked.info
+        self.depth.open(current.stack_pointer)
         self._store = bind.new_store(engine)
         self.context = bind.context_of(self._store)
         bind.set_epoch_callback(self._store, _EPOCH_CALLBACK, 0, 0)
@@ -88,7 +98,8 @@ class Guest:
         function = bind.CallFunction(bind.find_export(self.context, self._instance, request.name.encode()))
         bind.set_epoch_deadline(self.context, 1)
         outcome = bind.invoke(self.context, function, request.arguments, request.results)
-        request.answered = self._went_well(outcome)
+        # A function without loops and calls returns even where the process was killed on its way.
+        request.answered = self._went_well(outcome) and self._process.ending is None
 
     def _went_well(self, outcome: bind.Outcome) -> bool:
         """Free what a call into the guest returned; if it failed, see to it that the process has an ending."""
@@ -100,6 +111,8 @@ class Guest:
             self._meter.is_exact = code in STOPPED_EXACTLY
             if code == OUT_OF_FUEL:
                 self._process.kill(Signal.SIGXCPU, Cause.of_limit(*self._meter.run_out()))
+            elif code == STACK_OVERFLOW:
+                self.depth.overflow()
             self._decide(ending)
             return False
         if error:
@@ -114,7 +127,7 @@ class Guest:
         signal = ending.status.signal
         assert signal is not None
         if self._process.kill(signal, ending.cause) and ending.cause.kind is CauseKind.HOST_BUG:
-            log().error("process %d: %s", self._process.pid, ending.cause.message)
+            log.error(ending.cause.message, vm=current.execution.machine.name, pid=self._process.pid)
 
     def _memory_ending(self) -> Ending | None:
         """The ending of a process that could not get the memory to start, or to throw an exception with."""
@@ -123,10 +136,7 @@ class Guest:
             text = f"the host refused {refused:,} bytes of address space (ENOMEM): killed by SIGKILL"
             return Ending(_KILLED, Cause(CauseKind.LIMIT, text, limit="max_resident_memory_bytes"))
         if refusal is not None:
-            name = refusal.spec.name
-            if name in SPECS:
-                return Ending(_KILLED, Cause.of_limit(name, refusal.observed, refusal.capacity))
-            return Ending(_KILLED, Cause(CauseKind.LIMIT, str(refusal), name, refusal.observed, refusal.capacity))
+            return Ending(_KILLED, Cause.of_spec(refusal.spec, refusal.observed, refusal.capacity))
         return None
 
 
@@ -134,7 +144,7 @@ def _tick(_context: int, _data: int | None, delta: int, _kind: int) -> int:
     """The epoch callback of every store: an int on every path, whatever happens."""
     try:
         bind.write_u64(delta, 1)
-        return current.execution.tick()
+        return current.execution.tick(delta)
     except BaseException as error:  # noqa: BLE001 - a callback must return
         try:
             return current.execution.fail_callback(error)

@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 
-from agentvm.engine.log import log
+from agentvm import log
 
-__all__ = ["ensure", "save"]
+__all__ = ["ensure", "in_force", "save"]
 
 _SIGNALS = (signal.SIGSEGV, signal.SIGILL, signal.SIGFPE, signal.SIGBUS)
 #: `struct sigaction` of Linux is 152 bytes with glibc, less with musl; the handler is its first field.
@@ -82,13 +82,27 @@ def ensure() -> None:
         _warn(taken)
 
 
+def in_force() -> dict[str, bool]:
+    """Return, for each signal that the engine handles, whether its handler is the one there now. Changes nothing.
+
+    Empty before the first engine, and on systems where handlers are not watched.
+    """
+    found: dict[str, bool] = {}
+    if _query is not None:
+        with _lock:
+            for watched in _watched:
+                _query(watched.number, None, watched.where_present)
+                if watched.wanted != signal.SIG_DFL:
+                    found[signal.Signals(watched.number).name] = watched.present.value == watched.wanted
+    return found
+
+
 def _warn(taken: list[str]) -> None:
     global _warned  # noqa: PLW0603 - once for the process
     if _warned:
         return
     _warned = True
-    log().warning(
-        "another part of this program replaced the handlers of %s after the first VM was opened; they were put back, "
-        "or a guest's trap would end this process. Call faulthandler.enable() and the like before.",
-        ", ".join(taken),
+    log.warn(
+        f"another part of this program replaced the handlers of {', '.join(taken)} after the first VM was opened; they "
+        "were put back, or a guest's trap would end this process. Call faulthandler.enable() and the like before.",
     )

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 from agentvm.engine import bind, host_signals
 from agentvm.engine.capacity import host_capacity
 from agentvm.engine.config import profile_at
+from agentvm.engine.cpu_rate import CpuRate
 from agentvm.engine.current import current
-from agentvm.engine.execution import STARTER, Execution, OnEnd, Plan
+from agentvm.engine.execution import STARTER, Execution, OnEnd
 from agentvm.engine.fuel import FuelPool, FuelStatistics
 from agentvm.engine.ledger import MemoryLedger
 from agentvm.engine.linked import Runnable, link, plan_tables
+from agentvm.engine.plan import Plan
 from agentvm.engine.process_time import ProcessTime
+from agentvm.engine.reactor import Mailbox
 from agentvm.engine.runner import runner_pool
 from agentvm.engine.slots import RunSlots
+from agentvm.engine.stack_depth import StackDepth
 from agentvm.engine.ticker import Ticker
 from agentvm.errors import HostLimit, MissingExport, VMClosed
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
@@ -53,7 +57,7 @@ class MachineStatistics:
 class Machine:
     """Starts the processes of one VM, and stops them all. Any thread."""
 
-    __slots__ = ("_executions", "_fuel", "_ledger", "_lock", "_registry", "closed", "engine",
+    __slots__ = ("_cpu_rate", "_executions", "_fuel", "_ledger", "_lock", "_registry", "closed", "engine",
                  "engine_address", "slots", "ticker")  # fmt: skip
 
     def __init__(self, registry: Registry) -> None:
@@ -62,6 +66,7 @@ class Machine:
         self._registry = registry
         self._fuel: FuelPool | None = None
         self._ledger: MemoryLedger | None = None
+        self._cpu_rate: CpuRate | None = None
         self._lock = threading.Lock()
         # guarded by _lock; bounded by max_processes
         self._executions: dict[Execution, None] = {}
@@ -72,22 +77,43 @@ class Machine:
         self.slots, self.ticker = _shared()
 
     @property
+    def name(self) -> str | None:
+        """The VM's name in the log."""
+        return self._registry.vm
+
+    @property
     def fuel(self) -> FuelPool:
         """The VM's fuel, from which processes lease."""
         if self._fuel is None:
-            self._fuel = FuelPool(self._registry.gauge("max_fuel"))
+            with self._lock:  # two first programs at once must not get a pool each
+                if self._fuel is None:
+                    self._fuel = FuelPool(self._registry.gauge("max_fuel"))
         return self._fuel
 
     @property
     def ledger(self) -> MemoryLedger:
         """The VM's memory, to which all memories are charged."""
         if self._ledger is None:
-            self._ledger = MemoryLedger(self._registry.gauge("max_memory_bytes"))
+            kills = self._registry.setting("on_memory_full") == "kill"
+            self._ledger = MemoryLedger(self._registry.gauge("max_memory_bytes"), kills=kills)
         return self._ledger
 
-    def max_waiting_calls(self) -> Cap:
-        """How many calls may wait for one guest."""
-        return self._registry.caps["max_processes"]
+    @property
+    def cpu_rate(self) -> CpuRate:
+        """The VM's share of the processor."""
+        if self._cpu_rate is None:
+            with self._lock:
+                if self._cpu_rate is None:
+                    self._cpu_rate = CpuRate(self._registry.bucket("max_cpu_percent", scale=0.01))
+        return self._cpu_rate
+
+    def stack_depth(self) -> StackDepth:
+        """Make what watches how deep one guest's calls are nested."""
+        return StackDepth(self._registry.ceiling("max_wasm_stack_bytes"))
+
+    def mailbox(self) -> Mailbox:
+        """Make the queue of the calls that wait for one guest."""
+        return Mailbox(self._registry)
 
     def start(
         self,
@@ -117,7 +143,7 @@ class Machine:
             raise MissingExport("the module exports no function _start () -> (): it is no program", name=entry)
         memory = process.gauges.gauge("max_memory_per_process_bytes").cap
         tables = plan_tables(linked.info.tables, caps["max_table_elements"], memory)
-        clock = ProcessTime(process, caps["max_wall_time_seconds"], timeout_seconds, cpu_time_ns)
+        clock = ProcessTime(process, timeout_seconds, cpu_time_ns, self.cpu_rate)
         plan = Plan(linked, tables, entry, clock)
         execution = Execution(self, process, context, plan)
         self._register(execution)
@@ -143,7 +169,7 @@ class Machine:
 
     def _launch(self, execution: Execution, on_end: OnEnd) -> None:
         host_capacity().hold_place(execution)
-        self.ticker.watch(execution, execution.time.deadline)
+        self.ticker.watch(execution, execution.time.next_look)
         parent = getattr(current, "execution", None)
         if parent is not None and parent.machine is self and self.fuel.is_shared:
             parent.meter.share(execution.meter)
@@ -171,13 +197,14 @@ class Machine:
             self._executions.pop(execution, None)
 
     def refresh_limits(self) -> None:
-        """Caps were raised: running processes get the new deadlines, and more fuel at their next host call."""
-        wall = self._registry.caps["max_wall_time_seconds"]
+        """Caps were raised: running processes get the new deadlines, and more fuel at their next host call; one that
+        waits for its VM's share of the processor looks again."""
+        self.cpu_rate.wake()
         for execution in self._running():
             execution.meter.ask_back()
             execution.meter.wake()
-            if execution.time.extend(wall):
-                self.ticker.watch(execution, execution.time.deadline)
+            execution.time.refresh()
+            self.ticker.watch(execution, execution.time.next_look)
 
     def _running(self) -> list[Execution]:
         with self._lock:
@@ -243,9 +270,9 @@ def _shared() -> tuple[RunSlots, Ticker]:
             if _slots is None or _ticker is None:
                 capacity = host_capacity()
                 _ticker = Ticker()
-                slots = RunSlots(int(capacity.cap("max_computing_processes")), _ticker.wake)
+                slots = RunSlots(capacity.gauge("max_computing_processes"), _ticker.wake)
                 _ticker.slots = slots
-                capacity.on_cores = slots.resize
+                capacity.manage("max_computing_processes", slots.resize)
                 _owner = os.getpid()
                 atexit.register(_kill_everything)
                 _slots = slots

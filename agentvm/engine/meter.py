@@ -61,8 +61,8 @@ class FuelMeter(FuelLease):
 
     @property
     def used(self) -> int:
-        """Fuel spent, as of the last host call that looked at the clock."""
-        return int(self.budget.used) + self._seen
+        """Fuel spent, as of the last host call that looked at the clock, or as a tick found it later."""
+        return int(self.budget.used)
 
     # ---- the runner thread ----
 
@@ -86,6 +86,7 @@ class FuelMeter(FuelLease):
     def _note(self, burnt: int) -> None:
         self._seen = burnt
         self._seen_at = thread_time_ns()
+        self._pool.note(self, burnt)
 
     def _burnt(self) -> int:
         return self.amount - bind.get_fuel(self._context)
@@ -95,6 +96,10 @@ class FuelMeter(FuelLease):
         if self.due:
             self.share()
         self._note(self._burnt())
+
+    def glance(self) -> None:
+        """In a tick: note what is known to be burnt, which is what the guest wrote down at its last call."""
+        self._pool.note(self, self._burnt())
 
     def share(self, child: FuelLease | None = None) -> None:
         """In a host call: come back to the pool and take an equal share, leaving one for a child about to start."""

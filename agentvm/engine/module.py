@@ -13,7 +13,8 @@ import wasmtime
 from agentvm.engine import config, validate
 from agentvm.engine.cache import CacheStatistics, LoadedModule, ModuleCache, ModuleKey
 from agentvm.engine.cancel import Cancel, interrupted
-from agentvm.engine.capacity import host_capacity
+from agentvm.engine.capacity import HostCapacity, host_capacity
+from agentvm.engine.compile_caps import CompileCaps, CompileCost
 from agentvm.engine.config import EngineProfile, engine_for
 from agentvm.engine.digest import digest
 from agentvm.engine.disk_cache import CacheInfo, DiskCache, default_directory
@@ -43,7 +44,7 @@ class LoadRequest:
     """Under what conditions a module is wanted.
 
     `available_imports` is what the VM offers (None: not checked). `require` is "command" (`_start`), "reactor" or None.
-    `progress` gets the seconds that compiling has taken so far; `charge` the CPU seconds that it took in the end.
+    `progress` gets the seconds that compiling has taken so far; `charge` what it took in the end.
     """
 
     caps: Mapping[str, Cap]
@@ -52,14 +53,12 @@ class LoadRequest:
     require: str | None = None
     cancel: Cancel | None = None
     progress: Callable[[float], None] | None = None
-    charge: Callable[[float], None] | None = None
+    charge: Callable[[CompileCost], None] | None = None
 
-    def compile_caps(self, program: Program) -> tuple[Cap, Cap]:
-        """Return the caps on compiling `program`: seconds, bytes."""
-        seconds = self.caps["max_compile_seconds"]
-        if program.is_guests:
-            seconds = min(seconds, self.caps["max_guest_compile_seconds"])
-        return seconds, self.caps["max_compile_memory_bytes"]
+    def compile_caps(self, program: Program) -> CompileCaps:
+        """Return the caps on compiling `program`."""
+        limit = program.seconds_limit
+        return CompileCaps(self.caps[limit], self.caps["max_compile_memory_bytes"], limit)
 
     def check(self, info: ModuleInfo, bytes_limit: str) -> None:
         """Raise the typed error for what keeps the module from running under these conditions."""
@@ -72,19 +71,19 @@ class LoadRequest:
 class _Flight:
     """One module being made, and the threads that wait for it."""
 
+    compile_caps: CompileCaps
     done: threading.Event = field(default_factory=threading.Event)
-    compile_caps: tuple[Cap, Cap] = (0, 0)
     error: CompileLimit | None = None
 
 
 class ModuleLoader:
     """Loads modules, each compiled once however many threads ask. Any thread may call any method."""
 
-    def __init__(self, memory: ModuleCache, disk: DiskCache, *, max_jobs: int | None = None) -> None:
-        """`max_jobs`: modules compiled at once; by default as many as there are cores."""
-        self._memory = memory
-        self._disk = disk
-        self._max_jobs = max_jobs
+    def __init__(self, capacity: HostCapacity, directory: str | None) -> None:
+        """`capacity` has the caps on caches and compile jobs; `directory` is for the cache on disk, None for none."""
+        self._capacity = capacity
+        self._memory = ModuleCache(capacity)
+        self._disk = DiskCache(directory, capacity)
         self._lock = threading.Lock()
         # Guarded by the lock
         self._compiler: Compiler | None = None
@@ -181,10 +180,10 @@ class ModuleLoader:
                 take_back()
         if request.cancel is not None and request.cancel.cancelled:
             raise interrupted()
-        error, caps = flight.error, request.compile_caps(program)
+        error = flight.error
         if error is None or error.values.get("interrupted"):
             return
-        if caps[0] <= flight.compile_caps[0] and caps[1] <= flight.compile_caps[1]:
+        if flight.compile_caps.cover(request.compile_caps(program)):
             raise CompileLimit(str(error), **error.values)
 
     def _make(self, key: ModuleKey, wasm: bytes, program: Program, request: LoadRequest) -> LoadedModule:
@@ -192,12 +191,10 @@ class ModuleLoader:
         request.check(info, program.bytes_limit)
         taken = cut(wasm, info, layout)
         pieces = taken.pieces if taken is not None else [wasm]
-        seconds, memory_bytes = request.compile_caps(program)
         result = self._get_compiler().compile(
             pieces,
             request.profile,
-            seconds=seconds,
-            memory_bytes=memory_bytes,
+            caps=request.compile_caps(program),
             cancel=request.cancel,
             progress=request.progress,
             charge=request.charge,
@@ -218,7 +215,7 @@ class ModuleLoader:
 
         with self._lock:
             if self._compiler is None:
-                self._compiler = Compiler(self._max_jobs)
+                self._compiler = Compiler(self._capacity)
             return self._compiler
 
     def _from_disk(self, key: ModuleKey, program: Program, request: LoadRequest) -> LoadedModule | None:
@@ -289,18 +286,11 @@ def _wasmtime_version() -> str:
 @functools.cache
 def shared_loader() -> ModuleLoader:
     """Return the loader that all VMs of this process share. Its cache on disk is at `default_directory()`."""
-    capacity = host_capacity()
-    memory = ModuleCache(_whole(capacity.cap("max_cached_module_bytes")))
-    return ModuleLoader(memory, _shared_disk(), max_jobs=_whole(capacity.cap("max_compile_jobs")))
-
-
-def _whole(cap: Cap) -> int:
-    """Return a cap as an int; no cap is more than there can be."""
-    return int(min(cap, 1 << 62))
+    return ModuleLoader(host_capacity(), default_directory())
 
 
 def _shared_disk() -> DiskCache:
-    return DiskCache(default_directory(), _whole(host_capacity().cap("max_cache_bytes")))
+    return DiskCache(default_directory(), host_capacity())
 
 
 def load_module(
@@ -312,7 +302,7 @@ def load_module(
     require: str | None = None,
     cancel: Cancel | None = None,
     progress: Callable[[float], None] | None = None,
-    charge: Callable[[float], None] | None = None,
+    charge: Callable[[CompileCost], None] | None = None,
 ) -> LoadedModule:
     """Load a module with the process's shared loader: see `ModuleLoader.load` and `LoadRequest`."""
     request = LoadRequest(
@@ -332,7 +322,7 @@ def cache_info() -> CacheInfo:
     return _shared_disk().info()
 
 
-def prune_cache(max_bytes: int | None = None) -> int:
+def prune_cache(max_bytes: Cap | None = None) -> int:
     """Remove the least recently used modules from disk until `max_bytes` are left; return the bytes freed."""
     return _shared_disk().prune(max_bytes)
 

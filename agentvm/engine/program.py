@@ -20,9 +20,10 @@ _SETTLED_NS = 2 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class GuestProgram:
-    """A file of a VM. `read` returns its bytes; equal `identity` means equal bytes (None: always read)."""
+    """A file of a VM. `read` returns its bytes, at most so many, or raises `NotRunnable`; equal `identity` means equal
+    bytes (None: always read)."""
 
-    read: Callable[[], bytes]
+    read: Callable[[Cap], bytes]
     size_bytes: int
     identity: Hashable = None
 
@@ -32,10 +33,11 @@ ProgramSource = bytes | bytearray | memoryview | str | os.PathLike[str] | GuestP
 
 
 class Program(Protocol):
-    """The bytes, when they are needed. `identity` is None where nothing short of reading tells them apart."""
+    """The bytes, when they are needed, and the limits that they are under. `identity` is None where nothing short of
+    reading tells them apart."""
 
     bytes_limit: str
-    is_guests: bool
+    seconds_limit: str
     identity: Hashable
     size_bytes: int
 
@@ -54,7 +56,7 @@ def open_program(source: ProgramSource) -> Program:
 
 class _FromBytes:
     bytes_limit = "max_module_bytes"
-    is_guests = False
+    seconds_limit = "max_compile_seconds"
     identity: Hashable = None
 
     def __init__(self, data: bytes) -> None:
@@ -67,7 +69,7 @@ class _FromBytes:
 
 class _FromGuest:
     bytes_limit = "max_guest_module_bytes"
-    is_guests = True
+    seconds_limit = "max_guest_compile_seconds"
 
     def __init__(self, program: GuestProgram) -> None:
         self._read = program.read
@@ -75,7 +77,7 @@ class _FromGuest:
         self.size_bytes = program.size_bytes
 
     def read(self, cap: Cap) -> bytes:
-        return self._read()
+        return self._read(cap)
 
 
 class _FromFile:
@@ -86,7 +88,7 @@ class _FromFile:
     """
 
     bytes_limit = "max_module_bytes"
-    is_guests = False
+    seconds_limit = "max_compile_seconds"
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -2,13 +2,14 @@
 
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 
+from agentvm.bounded import Full, ItemQueue
 from agentvm.engine import bind
 from agentvm.engine.module_info import Signature
 from agentvm.errors import InvalidArgument
-from agentvm.limits.spec import Cap
+from agentvm.limits.gauge import LimitExceeded
+from agentvm.limits.registry import Registry
 
 __all__ = ["CallRequest", "Mailbox", "Number"]
 
@@ -68,26 +69,34 @@ def _float(value: int) -> float:
 
 
 class Mailbox:
-    """The requests that wait for one guest."""
+    """The requests that wait for one guest: at most max_waiting_calls."""
 
-    def __init__(self, capacity: Callable[[], Cap]) -> None:
-        self._capacity = capacity
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._gauge = registry.open_object("max_waiting_calls")
         #: Set once the guest takes calls, or has ended.
         self.ready = threading.Event()
         self._ready = threading.Condition()
         # guarded by _ready
-        self._requests: deque[CallRequest] = deque()
+        self._requests: ItemQueue[CallRequest] = ItemQueue(self._gauge, full=Full.REFUSES)
         self._finished = False
         self._closed = False
 
     def put(self, request: CallRequest) -> bool:
-        """Queue a request. False if the guest has ended. Raises `InvalidArgument` if too many wait already."""
+        """Queue a request. False if the guest has ended. Raises `InvalidArgument` past max_waiting_calls."""
         with self._ready:
             if self._closed or self._finished:
                 return False
-            if len(self._requests) >= self._capacity():
-                raise InvalidArgument(f"{len(self._requests)} calls wait for this guest already")
-            self._requests.append(request)
+            try:
+                self._requests.put(request)
+            except LimitExceeded as error:
+                raise InvalidArgument(
+                    f"too many calls wait for this guest: {error.detail}; wait for answers, or raise it with "
+                    f"{error.spec.raised(error.capacity, error.observed)}",
+                    limit=error.limit,
+                    observed=error.observed,
+                    cap=error.capacity,
+                ) from None
             self._ready.notify()
         return True
 
@@ -97,7 +106,7 @@ class Mailbox:
         with self._ready:
             while not stop():
                 if self._requests:
-                    return self._requests.popleft()
+                    return self._requests.take()
                 if self._finished:
                     return None
                 self._ready.wait()
@@ -119,6 +128,6 @@ class Mailbox:
         self.ready.set()
         with self._ready:
             self._closed = True
-            left, self._requests = self._requests, deque()
-        for request in left:
-            request.done.set()
+            while self._requests:
+                self._requests.take().done.set()
+        self._registry.close_object(self._gauge)

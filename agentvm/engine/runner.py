@@ -7,8 +7,10 @@ docs/rationale.md, "Why guests never run on the caller's thread".
 import threading
 from typing import Protocol
 
+from agentvm import log
 from agentvm.engine import stack
-from agentvm.engine.log import log
+from agentvm.engine.current import current
+from agentvm.engine.stack_depth import stack_pointer
 
 __all__ = ["IDLE_SECONDS", "Job", "RunnerPool", "runner_pool", "runner_threads"]
 
@@ -56,6 +58,7 @@ class RunnerPool:
         stack.start_thread(lambda: self._serve(runner), self._stack_bytes)
 
     def _serve(self, runner: _Runner) -> None:
+        current.stack_pointer = stack_pointer()
         with self._lock:
             self.threads += 1
         try:
@@ -75,7 +78,7 @@ class RunnerPool:
         try:
             job.run()
         except BaseException:  # noqa: BLE001 - a runner outlives what it runs
-            log().exception("a guest's runner failed")
+            log.error("a guest's runner failed", exc_info=True)
 
     def _wait(self, runner: _Runner) -> bool:
         """Wait for the next job; False when the runner has ended."""

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from agentvm.limits.gauge import Gauge
+from agentvm.limits.spec import Cap
+
 __all__ = ["SLICE_SECONDS", "RunSlots", "SlotStatistics", "Ticket"]
 
 #: How long a guest computes before it gives way to one that waits.
@@ -38,7 +41,7 @@ class Ticket:
 class SlotStatistics:
     """How many guests compute and how many wait for their turn."""
 
-    capacity: int
+    capacity: Cap
     computing: int
     waiting: int
 
@@ -46,12 +49,12 @@ class SlotStatistics:
 class RunSlots:
     """The slots of the whole process. Any thread."""
 
-    def __init__(self, capacity: int, on_busy: Callable[[], None]) -> None:
-        """`on_busy` is called, without the lock, when the first slot is taken."""
+    def __init__(self, gauge: Gauge, on_busy: Callable[[], None]) -> None:
+        """`gauge` is max_computing_processes; `on_busy` is called, without the lock, when the first slot is taken."""
         self._on_busy = on_busy
         self._lock = threading.Lock()
         # guarded by _lock; all bounded by max_running_processes
-        self._capacity = capacity
+        self._gauge = gauge
         #: Who waits, by owner: owners and tickets each in the order in which they came.
         self._queues: OrderedDict[object, OrderedDict[Ticket, None]] = OrderedDict()
         self._holders: set[Ticket] = set()
@@ -63,9 +66,10 @@ class RunSlots:
             if ticket.cancelled or ticket.held:
                 return
             first = not self._holders
-            waiting = len(self._holders) >= self._capacity
+            waiting = len(self._holders) >= self._gauge.cap
             if waiting:
                 self._wait_in_line(ticket)
+                self._gauge.refuse(len(self._holders) + 1)
             else:
                 self._grant(ticket)
         if first:
@@ -81,10 +85,12 @@ class RunSlots:
         ticket.since = monotonic()
         self._holders.add(ticket)
         self._held[ticket.owner] = self._held.get(ticket.owner, 0) + 1
+        self._gauge.set(len(self._holders))
 
     def _drop(self, ticket: Ticket) -> None:
         ticket.held = False
         self._holders.discard(ticket)
+        self._gauge.set(len(self._holders))
         left = self._held[ticket.owner] - 1
         if left:
             self._held[ticket.owner] = left
@@ -99,7 +105,7 @@ class RunSlots:
                 self._hand_over()
 
     def _hand_over(self) -> None:
-        while self._queues and len(self._holders) < self._capacity:
+        while self._queues and len(self._holders) < self._gauge.cap:
             ticket = self._pop_next()
             if not ticket.cancelled:
                 self._grant(ticket)
@@ -115,7 +121,7 @@ class RunSlots:
 
     def _next_owner(self) -> object:
         """Return the owner that holds the fewest slots; few owners hold any, so the first is nearly always it."""
-        best, fewest = None, self._capacity + 1
+        best, fewest = None, self._gauge.cap + 1
         for owner in self._queues:
             held = self._held.get(owner, 0)
             if held < fewest:
@@ -134,6 +140,8 @@ class RunSlots:
             self._drop(ticket)
             self._wait_in_line(ticket)
             self._hand_over()
+            if not ticket.held:
+                self._gauge.refuse(len(self._holders) + 1)
         ticket.gate.acquire()
 
     @property
@@ -163,13 +171,13 @@ class RunSlots:
         with self._lock:
             return {ticket.engine for ticket in self._holders}
 
-    def resize(self, capacity: int) -> None:
+    def resize(self, capacity: Cap) -> None:
         """Change how many guests compute at once."""
         with self._lock:
-            self._capacity = capacity
+            self._gauge.set_cap(capacity)
             self._hand_over()
 
     def statistics(self) -> SlotStatistics:
         """Return a snapshot."""
         with self._lock:
-            return SlotStatistics(self._capacity, len(self._holders), sum(map(len, self._queues.values())))
+            return SlotStatistics(self._gauge.cap, len(self._holders), sum(map(len, self._queues.values())))

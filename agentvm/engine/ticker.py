@@ -1,6 +1,7 @@
-"""The ticker: one thread that makes computing guests look up every 10 ms, and kills those whose time is over.
+"""The ticker: one thread that makes computing guests look up every 10 ms, and looks itself when the time of one is
+nearly over, or over, whatever the guest is at.
 
-It sleeps while nothing computes and no deadline is near, and ends when no guest is left.
+It sleeps while nothing computes and no such moment is near, and ends when no guest is left.
 """
 
 import sys
@@ -8,8 +9,8 @@ import threading
 from time import monotonic
 from typing import Protocol
 
+from agentvm import log
 from agentvm.engine import bind, host_signals, stack
-from agentvm.engine.log import log
 from agentvm.engine.slots import RunSlots
 
 __all__ = ["TICK_SECONDS", "Ticker", "Watched"]
@@ -27,8 +28,9 @@ _FOREVER = float("inf")
 class Watched(Protocol):
     """What the ticker knows of an execution."""
 
-    def deadline_passed(self) -> None:
-        """Called on the ticker's thread at, or soon after, the deadline; must neither block nor raise."""
+    def look(self) -> float:
+        """Called on the ticker's thread at, or soon after, the moment that is watched for; returns the next one, or
+        infinity. Must neither block nor raise."""
 
 
 class _SwitchInterval:
@@ -61,13 +63,13 @@ class Ticker:
         self._sleeping = False
         self._lock = threading.Lock()
         # guarded by _lock
-        self._deadlines: dict[Watched, float] = {}  # bounded by max_running_processes
+        self._moments: dict[Watched, float] = {}  # bounded by max_running_processes
         self._next = _FOREVER
         self._running = False
         self._switch = _SwitchInterval()
 
-    def watch(self, execution: Watched, deadline: float) -> None:
-        """Keep an eye on an execution until `unwatch`. Again: move its deadline (monotonic seconds, or infinity).
+    def watch(self, execution: Watched, moment: float) -> None:
+        """Have an execution look at `moment` (monotonic seconds, or infinity), until `unwatch`. Again: move the moment.
 
         Raises `HostLimit` if the ticker's own thread cannot be started.
         """
@@ -76,20 +78,20 @@ class Ticker:
                 stack.start_thread(self._run, _STACK_BYTES)
                 self._running = True
                 self._switch.shorten()
-            self._deadlines[execution] = deadline
-            sooner = deadline < self._next
+            self._moments[execution] = moment
+            sooner = moment < self._next
             if sooner:
-                self._next = deadline
+                self._next = moment
         if sooner:
             self.wake()
 
     def unwatch(self, execution: Watched) -> None:
         """Forget an execution. Idempotent."""
         with self._lock:
-            self._deadlines.pop(execution, None)
+            self._moments.pop(execution, None)
 
     def wake(self) -> None:
-        """Tick from now on: a guest computes, or an earlier deadline was set. Does nothing while it ticks anyway."""
+        """Tick from now on: a guest computes, or an earlier moment was set. Does nothing while it ticks anyway."""
         if self._sleeping and self._gate.locked():
             try:
                 self._gate.release()
@@ -106,7 +108,7 @@ class Ticker:
                 elif self._sleep():
                     return
             except BaseException:  # noqa: BLE001 - without the ticker no guest could be stopped
-                log().exception("the ticker failed, and goes on")
+                log.error("the ticker failed, and goes on", exc_info=True)
                 self._gate.acquire(timeout=TICK_SECONDS)
 
     def _tick(self) -> bool:
@@ -114,7 +116,7 @@ class Ticker:
         engines = self.slots.busy_engines()
         if self._next <= monotonic():
             for execution in self._due():
-                execution.deadline_passed()
+                self._watch_on(execution, execution.look())
         for engine in engines:
             bind.increment_epoch(engine)
         if engines:
@@ -124,18 +126,25 @@ class Ticker:
     def _due(self) -> list[Watched]:
         with self._lock:
             now = monotonic()
-            due = [execution for execution, deadline in self._deadlines.items() if deadline <= now]
+            due = [execution for execution, moment in self._moments.items() if moment <= now]
             for execution in due:
-                self._deadlines[execution] = _FOREVER
-            self._next = min(self._deadlines.values(), default=_FOREVER)
+                self._moments[execution] = _FOREVER
+            self._next = min(self._moments.values(), default=_FOREVER)
         return due
+
+    def _watch_on(self, execution: Watched, moment: float) -> None:
+        with self._lock:
+            # It may have been moved, or forgotten, since it was due.
+            if self._moments.get(execution) == _FOREVER:
+                self._moments[execution] = moment
+                self._next = min(self._next, moment)
 
     def _sleep(self) -> bool:
         """Sleep until something is to be done. Returns True if there is nothing left to watch, and the thread ends."""
         self._sleeping = True
         try:
             with self._lock:
-                if not self._deadlines:
+                if not self._moments:
                     self._running = False
                     self._switch.restore()
                     return True
@@ -154,4 +163,4 @@ class Ticker:
 
     def statistics(self) -> dict[str, int | bool]:
         """Return how many executions are watched, and whether the thread sleeps."""
-        return {"watched": len(self._deadlines), "sleeping": self._sleeping, "running": self.is_running}
+        return {"watched": len(self._moments), "sleeping": self._sleeping, "running": self.is_running}

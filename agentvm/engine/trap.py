@@ -6,12 +6,13 @@ from agentvm.engine import bind
 from agentvm.kernel.outcome import Cause, CauseKind, ExitStatus, Signal
 from agentvm.kernel.process import Ending
 
-__all__ = ["OUT_OF_FUEL", "STOPPED_EXACTLY", "ending_of_error", "ending_of_trap"]
+__all__ = ["OUT_OF_FUEL", "STACK_OVERFLOW", "STOPPED_EXACTLY", "ending_of_error", "ending_of_trap"]
 
 #: A backtrace has at most this many frames, and a function's name at most so many bytes: both are the guest's.
 _MAX_FRAMES = 20
 _MAX_NAME_BYTES = 256
 
+STACK_OVERFLOW = 0
 OUT_OF_FUEL = 11
 _UNREACHABLE = 9
 #: An exception that leaves the guest comes as a trap with no code at all (and with this one in later versions).
@@ -19,7 +20,7 @@ _UNCAUGHT = 49
 
 #: wasmtime's trap codes that a core module can meet: the signal by which Linux would end it, and what happened.
 _TRAPS: dict[int, tuple[Signal, str]] = {
-    0: (Signal.SIGSEGV, "the call stack overflowed (max_wasm_stack_bytes)"),
+    STACK_OVERFLOW: (Signal.SIGSEGV, "the call stack overflowed (max_wasm_stack_bytes)"),
     1: (Signal.SIGSEGV, "a memory access was out of bounds"),
     2: (Signal.SIGBUS, "an atomic access was not aligned"),
     3: (Signal.SIGSEGV, "a table access was out of bounds"),

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from agentvm.host.inodes import OpenInodes
@@ -23,10 +24,12 @@ class HostFdsStatistics:
 class HostFds:
     """The process-wide counter behind `max_host_fds`. One object is shared by all VMs; every method takes its lock."""
 
-    def __init__(self, gauge: Gauge) -> None:
-        """`gauge` is max_host_fds of the process; only this object touches it."""
-        # Reentrant: a HostFd that the cyclic collector finds may be closed while this very thread is counting.
-        self._lock = threading.RLock()
+    def __init__(self, gauge: Gauge, lock: AbstractContextManager[object] | None = None) -> None:
+        """`gauge` is max_host_fds of the process, `lock` what guards it where others count there too.
+
+        It must be reentrant: a HostFd that the cyclic collector finds may be closed while this very thread is counting.
+        """
+        self._lock = lock if lock is not None else threading.RLock()
         self._gauge = gauge
         #: The files that those descriptors stand for.
         self.inodes = OpenInodes()

@@ -59,6 +59,7 @@ class HostFile(OpenFile):
 
     filetype = Filetype.REGULAR_FILE
     seekable = True
+    on_disk = True
 
     def __init__(
         self, mount: HostMount, fd: HostFd, inode: OpenInode, flags: FdFlags, *, readable: bool, writable: bool
@@ -105,7 +106,7 @@ class HostFile(OpenFile):
     def _read_at(self, buffers: Buffers, offset: int) -> int:
         if not self._readable:
             raise KernelError(Errno.EBADF, "not open for reading")
-        if len(buffers) != 1 or len(buffers[0]) > self._mount.quota.io_bytes.peak:
+        if len(buffers) != 1 or len(buffers[0]) > self._mount.quota.io_bytes.top:
             buffers = self._first(buffers)
         try:
             return os.preadv(self._fd.number, buffers, offset)
@@ -173,7 +174,7 @@ class HostFile(OpenFile):
     def _first_to_write(self, buffers: Buffers) -> Buffers:
         if not self._writable:
             raise KernelError(Errno.EBADF, "not open for writing")
-        if len(buffers) == 1 and len(buffers[0]) <= self._mount.quota.io_bytes.peak:
+        if len(buffers) == 1 and len(buffers[0]) <= self._mount.quota.io_bytes.top:
             return buffers
         return self._first(buffers)
 

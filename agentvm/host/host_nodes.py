@@ -26,6 +26,7 @@ class HostNode(Node):
     __slots__ = ("_is_seen", "_mount", "_name", "_parent", "_status")
 
     transient = True
+    on_disk = True
 
     def __init__(self, mount: HostMount, parent: HostFd | None, name: bytes, status: os.stat_result) -> None:
         self._mount = mount

@@ -39,12 +39,7 @@ class HostQuota:
     def call_bytes(self, asked: int) -> int:
         """Return how many of the `asked` bytes one call moves: `max_io_bytes` makes the count short."""
         ceiling = self.io_bytes
-        if asked > ceiling.peak:
-            ceiling.peak = min(asked, ceiling.cap)
-        if asked <= ceiling.cap:
-            return asked
-        ceiling.refused += 1
-        return int(ceiling.cap)
+        return asked if asked <= ceiling.top or ceiling.observe(asked) else int(ceiling.cap)
 
     def room_in_file(self, offset: int, asked: int) -> int:
         """Return how many bytes at `offset` a file may still have. EFBIG if none: `max_file_bytes`, or the host's."""
@@ -74,7 +69,7 @@ class HostQuota:
             return size
         if room < least:
             self._write_bytes.acquire(size)
-        self._write_bytes.refused += 1
+        self._write_bytes.refuse(self._write_bytes.used + size)
         taken = max(0, int(room))
         self._write_bytes.acquire(taken)
         return taken

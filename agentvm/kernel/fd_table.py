@@ -59,12 +59,9 @@ class FdTable:
 
     def open(self, descriptor: Descriptor) -> int:
         """Put `descriptor` at the lowest free number; EMFILE, ENFILE. The file is left alone on failure."""
-        self._per_process.acquire()
-        try:
+        if self._per_process.used < self._per_process.cap:  # or it refuses, and nothing was taken of the other
             self._per_vm.acquire()
-        except KernelError:
-            self._per_process.release()
-            raise
+        self._per_process.acquire()
         if self._free:
             number = heapq.heappop(self._free)
         else:

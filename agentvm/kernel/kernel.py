@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from agentvm.clock import Clock
+from agentvm.kernel.disk import DiskRates
 from agentvm.kernel.proc_source import KernelProcSource
 from agentvm.kernel.process import Process
 from agentvm.kernel.process_table import ProcessTable
@@ -10,6 +11,7 @@ from agentvm.kernel.vfs.devices import DeviceDirectory
 from agentvm.kernel.vfs.procfs import ProcDirectory
 from agentvm.kernel.vfs.vfs import Vfs
 from agentvm.kernel.wait import Lock
+from agentvm.limits.catalogue import Limits
 from agentvm.limits.registry import Registry
 
 __all__ = ["Kernel", "RandomBytes"]
@@ -36,9 +38,20 @@ class Kernel:
         self.random_bytes = random_bytes
         self.vfs = vfs
         self.processes = ProcessTable(registry)
+        #: None where the VM has no disk rates, and never will.
+        self.disk = DiskRates(registry, self.lock, clock) if DiskRates.are_set(registry) else None
         source = KernelProcSource(self, caller)
         vfs.mount_base(b"dev", DeviceDirectory(random_bytes, source.caller))
         vfs.mount_base(b"proc", ProcDirectory(source))
+
+    def raise_limits(self, limits: Limits) -> None:
+        """Raise caps, for processes that wait too. Takes the lock. Raises `InvalidLimit`."""
+        with self.lock:
+            if self.disk is not None:
+                self.disk.settle()
+            self.registry.raise_to(limits)
+            if self.disk is not None:
+                self.disk.refresh()
 
     def close(self) -> None:
         """Drop all files. The processes must have ended. Idempotent."""

@@ -32,6 +32,8 @@ class OpenFile:
     node: "Node | None" = None
     #: True for pipes and sockets: a blocking write goes on until all is written, max_io_bytes bounds one call.
     is_stream: bool = False
+    #: True for files and directories in memory or on the host: what the disk rates are about.
+    on_disk: bool = False
 
     def __init__(self, flags: FdFlags = FdFlags(0)) -> None:
         self.flags = flags

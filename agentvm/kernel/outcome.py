@@ -5,7 +5,7 @@ from enum import Enum, IntEnum
 
 from agentvm.limits.amount import format_amount
 from agentvm.limits.catalogue import SPECS
-from agentvm.limits.spec import Cap
+from agentvm.limits.spec import Cap, LimitSpec
 
 __all__ = ["Cause", "CauseKind", "ExitStatus", "Signal"]
 
@@ -63,9 +63,13 @@ class Cause:
     @classmethod
     def of_limit(cls, name: str, observed: Cap, cap: Cap) -> "Cause":
         """Describe a death by a limit, with the setting that doubles it."""
-        spec = SPECS[name]
-        message = f"{name}: {format_amount(spec.unit, observed)} used, {format_amount(spec.unit, cap)} allowed"
-        return cls(CauseKind.LIMIT, message, name, observed, cap, spec.setting(cap * 2))
+        return cls.of_spec(SPECS[name], observed, cap)
+
+    @classmethod
+    def of_spec(cls, spec: LimitSpec, observed: Cap, cap: Cap) -> "Cause":
+        """As `of_limit`, for any limit, those of the whole process too."""
+        message = f"{spec.name}: {format_amount(spec.unit, observed)} used, {format_amount(spec.unit, cap)} allowed"
+        return cls(CauseKind.LIMIT, message, spec.name, observed, cap, spec.raised(cap, observed))
 
 
 @dataclass(frozen=True, slots=True)

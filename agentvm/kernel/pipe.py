@@ -5,67 +5,57 @@ Source: pipe(7): a write of PIPE_BUF bytes is atomic, EOF when the last writer i
 
 from collections.abc import Callable
 
+from agentvm.bounded import ByteQueue, Full
 from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.wait import HostThread, Lock, Readiness, WaitQueue, block_until
+from agentvm.limits.registry import Registry
 
 __all__ = ["PIPE_BUF", "HostPipeEnd", "Pipe", "PipeReader", "PipeWriter"]
 
-#: A write of at most this many bytes goes in whole or not at all.
+#: A write of at most this many bytes goes in whole or not at all. No pipe has a lower cap.
 PIPE_BUF = 4096
 
 
-class Pipe:
-    """The queue itself, of at most `capacity` bytes. Guarded by the kernel lock."""
+class Pipe(ByteQueue):
+    """The queue itself, of at most max_pipe_bytes, and how many ends it has. Guarded by the kernel lock.
 
-    __slots__ = ("capacity", "data", "readers", "waiters", "writers")
+    The registry knows its gauge for as long as both ends are there: without one of them nothing more goes in.
+    """
 
-    def __init__(self, capacity: int, waiters: WaitQueue | None = None) -> None:
+    __slots__ = ("_gauge", "_registry", "readers", "waiters", "writers")
+
+    def __init__(self, registry: Registry, waiters: WaitQueue | None = None) -> None:
         """`waiters` lets two pipes wake the same threads, as the two directions of a socket do."""
-        self.capacity = capacity
-        self.data = bytearray()
+        self.waiters = waiters if waiters is not None else WaitQueue()
+        self._registry = registry
+        self._gauge = registry.open_object("max_pipe_bytes", self.waiters.notify)
+        super().__init__(self._gauge, full=Full.BLOCKS, whole=PIPE_BUF)
         self.readers = 0
         self.writers = 0
-        self.waiters = waiters if waiters is not None else WaitQueue()
-
-    def read_nowait(self, buffers: Buffers) -> int:
-        """Move bytes out; 0 when empty and no writer is left; EAGAIN when empty."""
-        data = self.data
-        if not data:
-            if self.writers == 0 or not sum(map(len, buffers)):
-                return 0
-            raise KernelError(Errno.EAGAIN, "the pipe is empty")
-        done = 0
-        for buffer in buffers:
-            chunk = data[done : done + len(buffer)]
-            buffer[: len(chunk)] = chunk
-            done += len(chunk)
-            if done == len(data):
-                break
-        del data[:done]
-        self.waiters.notify()
-        return done
 
     def write_nowait(self, buffers: Buffers) -> int:
         """Move bytes in, as many as fit; EAGAIN if none do, EPIPE if no reader is left. No bytes always fit."""
-        total = sum(map(len, buffers))
-        if self.readers == 0 and total:
+        if self.readers == 0 and any(len(buffer) for buffer in buffers):
             raise KernelError(Errno.EPIPE, "no reader is left")
-        room = self.capacity - len(self.data)
-        if total > room and (room == 0 or total <= PIPE_BUF):
-            raise KernelError(Errno.EAGAIN, "the pipe is full")
-        done = 0
-        for buffer in buffers:
-            taken = min(len(buffer), room - done)
-            self.data += buffer[:taken]
-            done += taken
-            if done == room:
-                break
+        done = self.put(buffers)
         if done:
             self.waiters.notify()
         return done
+
+    def lose(self, *, reader: bool) -> None:
+        """A reading or writing end is gone. What nobody can read any more is let go of."""
+        if reader:
+            self.readers -= 1
+        else:
+            self.writers -= 1
+        if self.readers == 0:
+            self.clear()
+        if self.readers == 0 or self.writers == 0:
+            self._registry.close_object(self._gauge)
+        self.waiters.notify()
 
 
 class _PipeEnd(OpenFile):
@@ -100,7 +90,15 @@ class PipeReader(_PipeEnd):
         pipe.readers += 1
 
     def read_nowait(self, buffers: Buffers) -> int:
-        return self.pipe.read_nowait(buffers)
+        """Move bytes out; 0 when empty and no writer is left; EAGAIN when empty."""
+        pipe = self.pipe
+        if not pipe.data:
+            if pipe.writers == 0 or not any(len(buffer) for buffer in buffers):
+                return 0
+            raise KernelError(Errno.EAGAIN, "the pipe is empty")
+        done = pipe.take(buffers)
+        pipe.waiters.notify()
+        return done
 
     def readiness(self) -> int:
         ready = Readiness.NONE
@@ -114,8 +112,7 @@ class PipeReader(_PipeEnd):
         return len(self.pipe.data)
 
     def on_last_close(self) -> None:
-        self.pipe.readers -= 1
-        self.pipe.waiters.notify()
+        self.pipe.lose(reader=True)
 
 
 class PipeWriter(_PipeEnd):
@@ -134,19 +131,18 @@ class PipeWriter(_PipeEnd):
         ready = Readiness.NONE
         if self.pipe.readers == 0:
             ready |= Readiness.WRITE | Readiness.ERROR
-        elif self.pipe.capacity - len(self.pipe.data) >= min(PIPE_BUF, self.pipe.capacity):
+        elif self.pipe.has_room():
             ready |= Readiness.WRITE
         return ready
 
     def on_last_close(self) -> None:
-        self.pipe.writers -= 1
-        self.pipe.waiters.notify()
+        self.pipe.lose(reader=False)
 
 
 class HostPipeEnd:
     """The host's end of a guest's standard stream: a file-like object whose calls block, and end when it is closed.
 
-    One thread of the host may use it at a time; `close` may come from any.
+    Any thread of the host may use it. Two that write at once mix their bytes, in pieces that fit into the pipe.
     """
 
     def __init__(self, pipe: Pipe, lock: Lock, clock: Clock, *, reads: bool) -> None:
@@ -154,7 +150,7 @@ class HostPipeEnd:
         self._lock = lock
         self._clock = clock
         self._reads = reads
-        self._thread = HostThread()
+        # guarded by _lock, which is the kernel's
         self._open = True
         if reads:
             pipe.readers += 1
@@ -172,8 +168,7 @@ class HostPipeEnd:
             self._wait(lambda: bool(pipe.data) or pipe.writers == 0)
             if not self._open:
                 return b""
-            data = bytes(pipe.data[:size])
-            del pipe.data[:size]
+            data = pipe.take_bytes(size)
             pipe.waiters.notify()
             return data
 
@@ -182,34 +177,31 @@ class HostPipeEnd:
         pipe, rest = self._pipe, memoryview(data)
         done = 0
         with self._lock:
-            while done < len(rest):
-                self._wait(lambda: len(pipe.data) < pipe.capacity or pipe.readers == 0)
-                if not self._open or pipe.readers == 0:
-                    break
-                taken = min(pipe.capacity - len(pipe.data), len(rest) - done)
-                pipe.data += rest[done : done + taken]
-                done += taken
-                pipe.waiters.notify()
+            while done < len(rest) and self._open and pipe.readers:
+                try:
+                    done += pipe.write_nowait([rest[done:]])
+                except KernelError:  # EAGAIN, counted as a wait
+                    self._wait(lambda: pipe.has_room() or pipe.readers == 0)
         return done
 
     def close(self) -> None:
-        """Close this end; a call that waits on it returns. Idempotent."""
+        """Close this end; calls that wait on it return. Idempotent."""
         with self._lock:
-            if not self._open:
-                return
+            self.close_locked()
+
+    def close_locked(self) -> None:
+        """As `close`, with the kernel lock held."""
+        if self._open:
             self._open = False
-            if self._reads:
-                self._pipe.readers -= 1
-            else:
-                self._pipe.writers -= 1
-            self._pipe.waiters.notify()
-            self._thread.cancel()
+            self._pipe.lose(reader=self._reads)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
+        if condition():
+            return
         block_until(
-            self._thread,
+            HostThread(),
             self._lock,
             self._clock,
             [self._pipe.waiters],
-            lambda: self._thread.cancelled or condition(),
+            lambda: not self._open or condition(),
         )

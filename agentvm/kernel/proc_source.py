@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from agentvm.kernel.process import Process, ProcessState
 from agentvm.kernel.vfs.open_process import OpenProcess
-from agentvm.limits.registry import LimitUsage
+from agentvm.limits.usage import LimitUsage
 
 if TYPE_CHECKING:
     from agentvm.kernel.kernel import Kernel
@@ -50,7 +50,8 @@ class KernelProcSource:
         return [(path, node.fs_type, node.read_only) for path, node in self._kernel.vfs.mounts()]
 
     def usage(self) -> Sequence[LimitUsage]:
-        return self._kernel.registry.usage()
+        caller = self._caller()
+        return self._kernel.registry.usage(None if caller is None else caller.gauges)
 
     def _describe(self, process: Process) -> OpenProcess:
         image = process.image
@@ -66,5 +67,5 @@ class KernelProcSource:
             cpu_time_ns=process.cpu_time_ns(),
             memory_bytes=int(process.gauges.gauge("max_memory_per_process_bytes").used),
             files={number: descriptor.file for number, descriptor in process.fds.by_number.items()},
-            limits=self._kernel.registry.caps,
+            limits=process.gauges.caps,
         )

@@ -7,7 +7,7 @@ from enum import Enum
 from agentvm.kernel.fd_table import FdTable
 from agentvm.kernel.outcome import Cause, CauseKind, ExitStatus, Signal
 from agentvm.kernel.vfs.node import Node
-from agentvm.kernel.wait import Event, Lock, Scheduler, Waiter
+from agentvm.kernel.wait import Event, Lock, NoScheduler, Scheduler, Waiter
 from agentvm.limits.registry import ProcessGauges
 
 __all__ = ["Ending", "GuestExit", "GuestKilled", "Image", "Process", "ProcessState"]
@@ -54,19 +54,6 @@ class ProcessState(Enum):
     REAPED = "reaped"
 
 
-class _NoScheduler:
-    """For processes that no engine runs: waiting holds nothing that could be given up."""
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-    def give_way(self) -> None:
-        pass
-
-
 class Process:
     """One process of a VM."""
 
@@ -87,7 +74,7 @@ class Process:
         self.state = ProcessState.RUNNING
         self.ended = Event()
         # set by the engine before the process runs
-        self.scheduler: Scheduler = _NoScheduler()
+        self.scheduler: Scheduler = NoScheduler()
         self.on_kill: Callable[[], None] = _nothing
         self.cpu_time_ns: Callable[[], int] = _no_time
         # written by any thread, read at every host call: guarded by _ending_lock

@@ -40,8 +40,8 @@ class ProcessTable:
         """Make a process with an empty fd table. EAGAIN: the table is full; E2BIG, EINVAL: `image` is."""
         self._check(image)
         self._places.acquire()
-        gauges = self._registry.open_process()
         self._last_pid += 1
+        gauges = self._registry.open_process(self._last_pid)
         fds = FdTable(gauges.gauge("max_open_fds_per_process"), self._registry.gauge("max_open_fds"))
         process = Process(self._last_pid, parent, image, fds, gauges, root)
         self._by_pid[process.pid] = process

@@ -1,13 +1,13 @@
 """Connected byte-stream sockets and listeners inside the VM. A socket is two pipes, a listener a bounded backlog."""
 
-from collections import deque
-
+from agentvm.bounded import Full, ItemQueue
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.pipe import Pipe, PipeReader, PipeWriter
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.wait import Readiness, WaitQueue
 from agentvm.limits.gauge import Gauge
+from agentvm.limits.registry import Registry
 
 __all__ = ["Listener", "SocketFile"]
 
@@ -38,14 +38,7 @@ class SocketFile(OpenFile):
 
     def peek(self, buffers: Buffers) -> int:
         """Copy what waits, and leave it there."""
-        if self._reader is None:
-            return 0
-        done = 0
-        for buffer in buffers:
-            chunk = self._incoming.data[done : done + len(buffer)]
-            buffer[: len(chunk)] = chunk
-            done += len(chunk)
-        return done
+        return self._incoming.peek(buffers) if self._reader else 0
 
     def shutdown(self, *, read: bool, write: bool) -> None:
         """Close one or both directions; doing so twice is fine."""
@@ -61,7 +54,7 @@ class SocketFile(OpenFile):
         return ready | (self._writer.readiness() if self._writer else Readiness.WRITE | Readiness.ERROR)
 
     def readable_bytes(self) -> int:
-        return len(self._incoming.data)
+        return len(self._incoming)
 
     @property
     def waiters(self) -> WaitQueue | None:
@@ -76,37 +69,48 @@ class SocketFile(OpenFile):
 
 
 class Listener(OpenFile):
-    """A listening socket. Connections that wait to be accepted hold a place in max_sockets each; their other end may
-    send already."""
+    """A listening socket. Connections that wait to be accepted, at most max_listener_backlog, hold a place in
+    max_sockets each; their other end may send already."""
 
-    __slots__ = ("_backlog", "_limit", "_place", "_waiters", "closed")
+    __slots__ = ("_backlog", "_gauge", "_place", "_registry", "_waiters", "closed")
 
     filetype = Filetype.SOCKET_STREAM
 
-    def __init__(self, place: Gauge, backlog: int = 16) -> None:
+    def __init__(self, registry: Registry) -> None:
+        """ENFILE: max_sockets is reached."""
         super().__init__()
-        self._place = place
-        self._limit = backlog
-        self._backlog: deque[SocketFile] = deque()
+        self._registry = registry
+        self._place = registry.gauge("max_sockets")
+        self._place.acquire()
+        self._gauge = registry.open_object("max_listener_backlog")
+        self._backlog: ItemQueue[SocketFile] = ItemQueue(self._gauge, full=Full.REFUSES)
         self._waiters = WaitQueue()
         self.closed = False
-        place.acquire()
 
-    def connect(self, incoming: Pipe, outgoing: Pipe) -> None:
-        """Queue a connection whose guest end reads `incoming`. ECONNREFUSED, ENFILE, EAGAIN if the backlog is full."""
+    def connect(self) -> tuple[Pipe, Pipe]:
+        """Queue a connection, and return the pipes to and from its guest's end, for the other one.
+
+        ECONNREFUSED; ENFILE: max_sockets is reached; EAGAIN: max_listener_backlog is.
+        """
         if self.closed:
             raise KernelError(Errno.ECONNREFUSED, "nobody listens any more")
-        if len(self._backlog) >= self._limit:
-            raise KernelError(Errno.EAGAIN, f"{self._limit} connections wait to be accepted")
         self._place.acquire()
-        self._backlog.append(SocketFile(incoming, outgoing, self._place))
+        both = WaitQueue()
+        to_guest, from_guest = Pipe(self._registry, both), Pipe(self._registry, both)
+        connection = SocketFile(to_guest, from_guest, self._place)
+        try:
+            self._backlog.put(connection)
+        except KernelError:
+            connection.on_last_close()
+            raise
         self._waiters.notify()
+        return to_guest, from_guest
 
     def accept_nowait(self, flags: FdFlags) -> SocketFile:
         """Return the connection that has waited longest; EAGAIN if there is none."""
         if not self._backlog:
             raise KernelError(Errno.EAGAIN, "no connection waits")
-        connection = self._backlog.popleft()
+        connection = self._backlog.take()
         connection.flags = flags
         return connection
 
@@ -126,5 +130,6 @@ class Listener(OpenFile):
     def on_last_close(self) -> None:
         self.closed = True
         while self._backlog:
-            self._backlog.popleft().on_last_close()
+            self._backlog.take().on_last_close()
+        self._registry.close_object(self._gauge)
         self._place.release()

@@ -1,6 +1,4 @@
-"""Standard streams that need no other end: bytes to read, and output that is kept."""
-
-from io import BytesIO
+"""Standard streams: bytes to read, and output that goes to a reader. Output that is kept: see `kernel/captured.py`."""
 
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.pipe import Pipe, PipeWriter
@@ -8,11 +6,7 @@ from agentvm.kernel.stat import FileStat, Filetype
 from agentvm.kernel.wait import Readiness
 from agentvm.limits.gauge import Gauge
 
-__all__ = ["BytesInput", "CapturedOutput", "StreamedOutput"]
-
-
-def _stream_stat() -> FileStat:
-    return FileStat(0, 0, Filetype.UNKNOWN, 0, 0, 0, 0, 0, 0o600)
+__all__ = ["BytesInput", "StreamedOutput"]
 
 
 class BytesInput(OpenFile):
@@ -40,53 +34,7 @@ class BytesInput(OpenFile):
         return len(self._data) - self._position
 
     def stat(self) -> FileStat:
-        return _stream_stat()
-
-
-class CapturedOutput(OpenFile):
-    """Standard output or error that is kept for the result. `budget` is max_log_bytes, shared by both streams."""
-
-    __slots__ = ("_budget", "_kept", "truncated")
-
-    def __init__(self, budget: Gauge) -> None:
-        super().__init__()
-        self._budget = budget
-        # Not a bytearray: its bytes would be copied for the result, and all output held twice.
-        self._kept = BytesIO()
-        #: True once a write was cut or refused: what is kept is not all that was written.
-        self.truncated = False
-
-    def write_nowait(self, buffers: Buffers) -> int:
-        total = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
-        budget = self._budget
-        used = budget.used + total
-        if used > budget.cap:
-            return self._write_rest(buffers, total)
-        budget.used = used
-        if used > budget.peak:
-            budget.peak = used
-        for buffer in buffers:
-            self._kept.write(buffer)
-        return total
-
-    def _write_rest(self, buffers: Buffers, total: int) -> int:
-        """Take what still fits; ENOSPC if that is nothing."""
-        self.truncated = True
-        room = self._budget.acquire_up_to(total)
-        done = 0
-        for buffer in buffers:
-            done += self._kept.write(buffer[: room - done])
-        return done
-
-    def value(self) -> bytes:
-        """Return what was kept so far; once the process has ended it is not copied."""
-        return self._kept.getvalue()
-
-    def readiness(self) -> int:
-        return Readiness.WRITE
-
-    def stat(self) -> FileStat:
-        return _stream_stat()
+        return FileStat(0, 0, Filetype.UNKNOWN, 0, 0, 0, 0, 0, 0o600)
 
 
 class StreamedOutput(PipeWriter):
@@ -100,15 +48,16 @@ class StreamedOutput(PipeWriter):
 
     def write_nowait(self, buffers: Buffers) -> int:
         budget = self._budget
-        total = sum(map(len, buffers))
-        if budget.used + total <= budget.cap:
-            done = super().write_nowait(buffers)
-        else:
+        total = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        if budget.used + total > budget.cap:
             room = max(0, int(budget.cap - budget.used))
             if room == 0:
                 budget.acquire(total)  # raises ENOSPC
-            done = super().write_nowait(_first(buffers, room))
-        budget.acquire(done)
+            buffers = _first(buffers, room)
+        done = self.pipe.write_nowait(buffers)
+        used = budget.used = budget.used + done
+        if used > budget.top:
+            budget.rise()
         return done
 
 

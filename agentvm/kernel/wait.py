@@ -10,7 +10,18 @@ from typing import Final, Protocol
 
 from agentvm.clock import Clock
 
-__all__ = ["Event", "HostThread", "Lock", "Readiness", "Scheduler", "WaitQueue", "Waiter", "Waiting", "block_until"]
+__all__ = [
+    "Event",
+    "HostThread",
+    "Lock",
+    "NoScheduler",
+    "Readiness",
+    "Scheduler",
+    "WaitQueue",
+    "Waiter",
+    "Waiting",
+    "block_until",
+]
 
 #: The kernel's locks and events: the only threads API that the rest of the kernel may use.
 Lock = threading.Lock
@@ -48,7 +59,8 @@ class Waiter:
 
 
 class WaitQueue:
-    """The threads that wait for one object. Guarded by the kernel lock; bounded by the number of running processes."""
+    """The threads that wait for one object. Guarded by the kernel lock; bounded by the number of running processes, and
+    of the host's own threads that wait."""
 
     __slots__ = ("_waiters",)
 
@@ -94,30 +106,29 @@ class Waiting(Protocol):
         """Raise `GuestKilled` if the process must end."""
 
 
+class NoScheduler:
+    """For what no engine runs: waiting holds nothing that could be given up."""
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def give_way(self) -> None:
+        pass
+
+
 class HostThread:
-    """A thread of the host that waits for an object of the kernel, such as the reader of a guest's output."""
+    """A thread of the host, for one wait for an object of the kernel, such as a guest's output."""
+
+    scheduler: Scheduler = NoScheduler()
 
     def __init__(self) -> None:
         self.waiter = Waiter()
-        self.scheduler: Scheduler = self
-        self.cancelled = False
-
-    def pause(self) -> None:
-        """A host thread holds no run slot."""
-
-    def resume(self) -> None:
-        """A host thread needs no run slot."""
-
-    def give_way(self) -> None:
-        """A host thread needs no run slot."""
-
-    def cancel(self) -> None:
-        """Make the wait end; any thread."""
-        self.cancelled = True
-        self.waiter.wake()
 
     def raise_if_killed(self) -> None:
-        """Host threads are not killed: their conditions test `cancelled`."""
+        """Host threads are not killed."""
 
 
 def block_until(

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from agentvm.errno import Errno
 from agentvm.limits.amount import Amount, parse_amount
-from agentvm.limits.catalogue import GIB, MIB, collect, limit
-from agentvm.limits.spec import Cap, Kind, LimitSpec, Scope, Unit
+from agentvm.limits.declare import GIB, MIB, collect, limit
+from agentvm.limits.spec import Cap, Kind, LimitSpec, Past, Scope, Unit
 
-__all__ = ["HOST_SPECS", "HostLimits"]
+__all__ = ["HOST_SPECS", "SHARE_OF_VMS", "HostLimits"]
+
+#: What all VMs together get of what the operating system allows; the rest is the embedding program's.
+SHARE_OF_VMS = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class HostLimits:
     )  # fmt: skip
     max_computing_processes: Amount = limit(
         Kind.GAUGE, Scope.HOST, Unit.COUNT, None, None, "waits for its turn",
-        "Processes of all VMs that compute at the same time; by default one for each core.", minimum=1,
+        "Processes of all VMs that compute at the same time; by default one for each core.", minimum=1, past=Past.WAITS,
     )  # fmt: skip
     max_host_fds: Amount = limit(
         Kind.GAUGE, Scope.HOST, Unit.COUNT, None, Errno.ENFILE, "ENFILE",
@@ -38,15 +41,28 @@ class HostLimits:
     )  # fmt: skip
     max_compile_jobs: Amount = limit(
         Kind.GAUGE, Scope.HOST, Unit.COUNT, None, None, "waits for its turn",
-        "Modules compiled at the same time; by default one a core. In force from the first compile on.", minimum=1,
+        "Modules compiled at the same time; by default one a core.", minimum=1, past=Past.WAITS,
     )  # fmt: skip
     max_cached_module_bytes: Amount = limit(
         Kind.GAUGE, Scope.HOST, Unit.BYTES, 512 * MIB, None, "nothing; the module used longest ago is dropped",
-        "Compiled modules kept in memory, for programs that start again. In force from the first program on.",
+        "Compiled modules kept in memory, for programs that start again.", past=Past.EVICTED,
+    )  # fmt: skip
+    max_cached_modules: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, 256, None, "nothing; the module used longest ago is dropped",
+        "Compiled modules kept in memory, by their number; each may hold a descriptor.", past=Past.EVICTED,
+        maximum=65_536,
     )  # fmt: skip
     max_cache_bytes: Amount = limit(
-        Kind.GAUGE, Scope.HOST, Unit.BYTES, 4 * GIB, None, "nothing; the module is not cached",
-        "Compiled modules on disk.",
+        Kind.GAUGE, Scope.HOST, Unit.BYTES, 4 * GIB, None, "nothing; the module used longest ago is removed",
+        "Compiled modules on disk. One that is larger is not kept.", past=Past.EVICTED,
+    )  # fmt: skip
+    max_cache_files: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, 10_000, None, "nothing; the module used longest ago is removed",
+        "Compiled modules on disk, by their number.", past=Past.EVICTED, minimum=1, maximum=1_000_000,
+    )  # fmt: skip
+    max_waiting_log_lines: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, 1000, None, "nothing; the line is lost, and counted",
+        "Lines of the log about agentvm itself that wait until stderr takes them.", minimum=1, maximum=1_000_000,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -1,74 +1,53 @@
-"""The registry of a VM: a gauge for each limit, made when first asked for, and the usage of all of them."""
+"""The registry of a VM: a counter for each limit, made when first asked for, and the usage of all of them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping
+from time import monotonic
 
-from agentvm.limits.catalogue import SPECS, Caps, Limits
-from agentvm.limits.gauge import Ceiling, Gauge
-from agentvm.limits.spec import UNLIMITED, Cap, LimitSpec
+from agentvm.limits.announcer import Announcer, Listener
+from agentvm.limits.caps import Caps
+from agentvm.limits.catalogue import SPECS, Limits
+from agentvm.limits.events import EventKind
+from agentvm.limits.gauge import Ceiling, Counter, Gauge, Thresholds
+from agentvm.limits.rate import Bucket, Window
+from agentvm.limits.spec import UNLIMITED, Cap, Kind, LimitSpec, Scope
+from agentvm.limits.usage import LimitUsage, Tally, UsageSnapshot
 
-__all__ = ["LimitUsage", "ProcessGauges", "Registry", "UsageSnapshot"]
-
-
-@dataclass(frozen=True, slots=True)
-class LimitUsage:
-    """How far one limit is used. For a limit that each process has, `used` and `peak` are those of the fullest one."""
-
-    spec: LimitSpec
-    used: Cap
-    peak: Cap
-    cap: Cap
-    refused: int
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def percent(self) -> float:
-        """Used share of the cap in percent; 0 where there is no cap."""
-        return 100.0 * self.used / self.cap if self.cap else 100.0 * (self.used > 0)
-
-
-#: Used, peak and refused.
-_Counts = tuple[Cap, Cap, int]
-
-
-class UsageSnapshot:
-    """The use of every limit at one moment."""
-
-    __slots__ = ("_caps", "_counts")
-
-    def __init__(self, caps: Mapping[str, Cap], counts: Mapping[str, _Counts]) -> None:
-        self._caps = caps
-        self._counts = counts
-
-    def __getitem__(self, name: str) -> LimitUsage:
-        """Return one limit's use; KeyError if there is no such limit."""
-        used, peak, refused = self._counts.get(name, (0, 0, 0))
-        return LimitUsage(SPECS[name], used, peak, self._caps[name], refused)
-
-    @property
-    def limits(self) -> tuple[LimitUsage, ...]:
-        """Every limit, in the order of the catalogue."""
-        return tuple(self[name] for name in SPECS)
+__all__ = ["ProcessGauges", "Registry"]
 
 
 class ProcessGauges:
     """The gauges that one process has for itself, by limit name."""
 
-    __slots__ = ("_caps", "_gauges", "_tightened")
+    __slots__ = ("_caps", "_gauges", "_tightened", "_watch")
 
-    def __init__(self, caps: Caps) -> None:
+    def __init__(self, caps: Caps, watch: Listener) -> None:
         self._caps = caps
+        self._watch = watch
         self._gauges: dict[str, Gauge] = {}
         self._tightened: dict[str, Cap] = {}
 
     def gauge(self, name: str) -> Gauge:
         gauge = self._gauges.get(name)
         if gauge is None:
-            gauge = self._gauges[name] = Gauge(SPECS[name], self._caps[name])
+            gauge = self._gauges.setdefault(name, Gauge(SPECS[name], self.cap(name), self._watch))
         return gauge
+
+    def cap(self, name: str) -> Cap:
+        """Return the cap that this process has."""
+        cap = self._caps.now[name]
+        return min(cap, self._tightened.get(name, UNLIMITED)) if self._tightened else cap
+
+    @property
+    def caps(self) -> Mapping[str, Cap]:
+        """Every cap that this process is under, by name."""
+        own = {name: self.cap(name) for name in self._tightened}
+        return {**self._caps.now, **own} if own else self._caps.now
+
+    def usage(self, spec: LimitSpec) -> LimitUsage:
+        """Return how far this process uses a limit that each process has."""
+        gauge = self.gauge(spec.name)
+        return LimitUsage(spec, gauge.used, gauge.peak, gauge.cap, gauge.refused, gauge.warnings)
 
     def tighten(self, name: str, cap: Cap) -> None:
         """Lower one cap for this process alone, for good; a higher one changes nothing."""
@@ -77,79 +56,190 @@ class ProcessGauges:
 
     def refresh(self) -> None:
         """Take over the VM's caps as they are now, where this process has no tighter ones."""
-        for name in self._tightened:
-            self.gauge(name)
         for name, gauge in list(self._gauges.items()):
-            gauge.cap = min(self._caps[name], self._tightened.get(name, UNLIMITED))
+            gauge.set_cap(self.cap(name))
 
     def all(self) -> list[Gauge]:
         # A copy made in one step: threads that start processes add gauges without the lock that readers hold.
         return list(self._gauges.values())
 
 
-class Registry:
-    """Every gauge and ceiling of one VM. Bounded by the catalogue times the number of processes."""
+class Registry(Announcer):
+    """Every counter of one VM. Bounded by the catalogue times the number of processes, pipes and sockets."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self, limits: Limits, *, vm: str | None = None, caller: Callable[[], int | None] = lambda: None
+    ) -> None:
+        """`vm` is the VM's name in events; `caller` returns the process that makes the current call, None for the
+        host's own."""
+        super().__init__(vm)
         self.caps = Caps(limits)
+        if limits.warn_percent is not None or limits.rearm_percent is not None:
+            self.thresholds = Thresholds(int(limits.setting("warn_percent")), int(limits.setting("rearm_percent")))
+        self._limits = limits
+        self._caller = caller
+        self._watch = Listener(self)
         self._gauges: dict[str, Gauge] = {}
         self._ceilings: dict[str, Ceiling] = {}
+        self._measured: dict[str, Cap] = {}  # the most that was measured against ceilings that nobody asked for
+        self._rates: dict[str, Bucket] = {}
+        self._window: Window | None = None
         self._processes: list[ProcessGauges] = []
-        self._ended: dict[str, Gauge] = {}  # peaks and refusals of the processes that are gone
+        # Queues of the engine come and go without the kernel lock, which guards the rest.
+        self._objects_lock = threading.Lock()
+        #: Those of pipes, listeners and the like, with who is told when their caps are raised.
+        self._objects: dict[Gauge, Callable[[], None]] = {}
+        self._ended: dict[str, Tally] = {}  # of processes and objects that are gone
 
+    def setting(self, name: str) -> str | int:
+        """Return a setting of this VM."""
+        return self._limits.setting(name)
+
+    # -- counters -----------------------------------------------------------------------------------------------------
     def gauge(self, name: str) -> Gauge:
         """Return the VM's gauge for a limit of the VM."""
         gauge = self._gauges.get(name)
         if gauge is None:
-            gauge = self._gauges[name] = Gauge(SPECS[name], self.caps[name])
+            # Programs may be started on several threads at once: the first one counts.
+            gauge = self._gauges.setdefault(name, Gauge(SPECS[name], self.caps.now[name], self._watch))
         return gauge
 
     def ceiling(self, name: str) -> Ceiling:
         """Return the VM's ceiling for a limit of single calls."""
         ceiling = self._ceilings.get(name)
         if ceiling is None:
-            ceiling = self._ceilings[name] = Ceiling(SPECS[name], self.caps[name])
+            ceiling = self._ceilings.setdefault(name, Ceiling(SPECS[name], self.caps.now[name], self._watch))
         return ceiling
 
-    def open_process(self) -> ProcessGauges:
+    def measure(self, amounts: Mapping[str, Cap]) -> None:
+        """Note what was asked of several ceilings, and got. A ceiling that it does not come near is not made for it:
+        a module has a dozen, and most VMs run one module."""
+        warn_percent, measured, caps = self.thresholds.warn_percent, self._measured, self.caps.now
+        for name, amount in amounts.items():
+            ceiling = self._ceilings.get(name)
+            if ceiling is None:
+                if amount * 100 < caps[name] * warn_percent:
+                    if amount > measured.get(name, 0):
+                        measured[name] = amount
+                    continue
+                ceiling = self.ceiling(name)
+            if amount > ceiling.top:
+                ceiling.observe(amount)
+
+    def refuse(self, name: str, observed: Cap, cap: Cap) -> None:
+        """Note what was refused before there was a process that asked for it; `cap` may be tighter than the VM's."""
+        spec = SPECS[name]
+        if spec.kind is Kind.CEILING:
+            self.ceiling(name).refuse(observed)
+        elif spec.scope is Scope.PROCESS:
+            gauges = self.open_process()
+            gauges.tighten(name, cap)
+            gauges.gauge(name).refuse(observed)
+            self.close_process(gauges)
+        else:
+            self.gauge(name).refuse(observed)
+
+    def bucket(self, name: str, *, scale: float = 1.0, now: float | None = None) -> Bucket:
+        """Return the VM's bucket for a rate; see `Bucket` for `scale`. `now` is the time on the clock that its owner
+        goes by, where that is not the host's."""
+        bucket = self._rates.get(name)
+        if bucket is None:
+            start = monotonic() if now is None else now
+            bucket = self._rates[name] = Bucket(SPECS[name], self.caps[name], start, self._watch, scale=scale)
+        return bucket
+
+    @property
+    def actions(self) -> Window:
+        """The window of max_actions_per_hour."""
+        if self._window is None:
+            name = "max_actions_per_hour"
+            self._window = Window(SPECS[name], self.caps[name], self._watch)
+        return self._window
+
+    def open_object(self, name: str, raised: Callable[[], None] = lambda: None) -> Gauge:
+        """Return a gauge for one pipe, listener or queue; the limit's use is that of the fullest one.
+
+        `raised` is called, with the kernel lock held, when the operator has raised caps: who waits may go on.
+        """
+        gauge = Gauge(SPECS[name], self.caps.now[name], self._watch)
+        with self._objects_lock:
+            self._objects[gauge] = raised
+        return gauge
+
+    def close_object(self, gauge: Gauge) -> None:
+        """Keep the peak and the refusals of an object that is gone. Idempotent."""
+        with self._objects_lock:
+            if self._objects.pop(gauge, None) is not None:
+                self._keep(gauge)
+
+    def open_process(self, pid: int | None = None) -> ProcessGauges:
         """Make the gauges of a new process."""
-        gauges = ProcessGauges(self.caps)
+        gauges = ProcessGauges(self.caps, Listener(self, pid))
         self._processes.append(gauges)
         return gauges
 
     def close_process(self, gauges: ProcessGauges) -> None:
         """Keep the peaks and refusals of a process that ended."""
         self._processes.remove(gauges)
-        for gauge in gauges.all():
-            kept = self._ended.setdefault(gauge.spec.name, Gauge(gauge.spec, gauge.cap))
-            kept.peak = max(kept.peak, gauge.peak)
-            kept.refused += gauge.refused
+        with self._objects_lock:
+            for gauge in gauges.all():
+                self._keep(gauge)
 
+    def _keep(self, gauge: Gauge) -> None:
+        peak = gauge.peak
+        if peak or gauge.refused:
+            name = gauge.spec.name
+            _, highest, refused, warnings = self._ended.get(name, (0, 0, 0, 0))
+            self._ended[name] = 0, max(highest, peak), refused + gauge.refused, warnings + gauge.warnings
+
+    # -- the operator's changes ---------------------------------------------------------------------------------------
     def raise_to(self, limits: Limits) -> None:
         """Raise caps, for running processes too. Raises `InvalidLimit` for one that would fall."""
         self.caps.raise_to(limits)
-        for name, gauge in list(self._gauges.items()):
-            gauge.cap = self.caps[name]
-        for name, ceiling in list(self._ceilings.items()):
-            ceiling.cap = self.caps[name]
+        with self._objects_lock:
+            objects = self._objects.copy()
+        counters: list[Counter | Bucket | Window] = [*self._gauges.values(), *self._ceilings.values(), *objects]
+        counters += self._rates.values()
+        if self._window is not None:
+            counters.append(self._window)
+        for counter in counters:
+            counter.set_cap(self.caps[counter.spec.name])
         for process in self._processes:
             process.refresh()
+        for tell_raised in objects.values():
+            tell_raised()
 
-    def snapshot(self) -> "UsageSnapshot":
+    # -- what is told -------------------------------------------------------------------------------------------------
+    def caller(self) -> int | None:
+        return self._caller()
+
+    def tell(self, kind: EventKind, spec: LimitSpec, observed: Cap, cap: Cap, pid: int | None = None) -> None:
+        # The wider limit warns no later, and to raise the narrower one alone would not help.
+        if kind is not EventKind.WARNING or not self.caps.echoes(spec, cap):
+            super().tell(kind, spec, observed, cap, pid)
+
+    def snapshot(self) -> UsageSnapshot:
         """Return how far every limit is used now: quick to take, spelled out only when it is looked at."""
-        counts: dict[str, _Counts] = {}
-        for name, gauge in list(self._gauges.items()):
-            counts[name] = gauge.used, gauge.peak, gauge.refused
-        for name, ceiling in list(self._ceilings.items()):
-            counts[name] = 0, ceiling.peak, ceiling.refused
-        for name, gauge in self._ended.items():
-            counts[name] = 0, gauge.peak, gauge.refused
+        with self._objects_lock:
+            tallies, gauges = list(self._ended.items()), [*self._gauges.values(), *self._objects]
         for process in self._processes:
-            for gauge in process.all():
-                used, peak, refused = counts.get(gauge.spec.name, (0, 0, 0))
-                counts[gauge.spec.name] = max(used, gauge.used), max(peak, gauge.peak), refused + gauge.refused
-        return UsageSnapshot(self.caps.copy(), counts)
+            gauges += process.all()
+        for gauge in gauges:
+            peak = gauge.peak
+            if peak or gauge.refused:
+                tallies.append((gauge.spec.name, (gauge.used, peak, gauge.refused, gauge.warnings)))
+        for ceiling in list(self._ceilings.values()):
+            tallies.append((ceiling.spec.name, (0, ceiling.peak, ceiling.refused, ceiling.warnings)))
+        rates: list[Bucket | Window] = list(self._rates.values())
+        for rate in rates if self._window is None else (*rates, self._window):
+            tallies.append((rate.spec.name, (rate.used, rate.peak, rate.refused, rate.warnings)))
+        tallies += [(name, (0, peak, 0, 0)) for name, peak in self._measured.items()]
+        return UsageSnapshot(SPECS, self.caps.now, tallies)
 
-    def usage(self) -> tuple[LimitUsage, ...]:
-        """Return every limit with its use, in the order of the catalogue."""
-        return self.snapshot().limits
+    def usage(self, process: ProcessGauges | None = None) -> tuple[LimitUsage, ...]:
+        """Return every limit with its use, in the order of the catalogue. With `process`, those that each process has
+        are its own, and not those of the fullest one."""
+        limits = self.snapshot().limits
+        if process is None:
+            return limits
+        return tuple(process.usage(use.spec) if use.spec.can_be_tightened else use for use in limits)

@@ -1,4 +1,4 @@
-"""Boots proxy guests, over the fast host calls and the public ones, and watches what every call returns."""
+"""Boots proxy guests, over every way into the host, and watches what every call returns."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
-from agentvm import AgentVM, Errno
+from agentvm import AgentVM, Errno, Limits
 from agentvm.abi.syscall import SyscallSpec
 from agentvm.abi.trace import format_call
 from agentvm.api import machine
 from tests.abi.rig import Boot, Rig
 
+#: Disk rates that no test comes near: the calls go through what counts them.
+RATES = {"max_disk_read_bytes_per_second": "1GiB/s", "max_disk_write_operations_per_second": "1000000/s"}
 
-@pytest.fixture(params=["fast", "public"])
+
+@pytest.fixture(params=["fast", "public", "rated"])
 def host_calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test runs over both ways into the host: they must not differ."""
+    """Every test runs over every way into the host, that of VMs with disk rates too: they must not differ."""
     monkeypatch.setattr(machine, "PUBLIC_CALLS", request.param == "public")
     kind: str = request.param
     return kind
@@ -44,7 +47,10 @@ def boot(host_calls: str) -> Iterator[Boot]:
             if errno and Errno(errno) not in spec.errnos:
                 undocumented.append(lines[-1])
 
-        machine_of_test = stack.enter_context(AgentVM(trace=trace, **({"deterministic": True} | (vm or {}))))
+        asked: dict[str, Any] = {"deterministic": True, "limits": Limits()} | (vm or {})
+        if host_calls == "rated":
+            asked["limits"] = asked["limits"].replace(**RATES)
+        machine_of_test = stack.enter_context(AgentVM(trace=trace, **asked))
         if setup is not None:
             setup(machine_of_test)
         rig = Rig(machine_of_test, module, lines, **options)

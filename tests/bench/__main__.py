@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import calls, compute, lateness, memory, starts
+from tests.bench import calls, compute, lateness, memory, rates, starts
 
 SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "calls": ("(a) system calls", calls.measure),
@@ -14,6 +14,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "cold": ("(e) cold agentvm run hello.wasm, the whole process", starts.cold),
     "python": ("(f) CPython's start, module cache warm", starts.python),
     "late": ("(g) deadlines and kills", lateness.measure),
+    "rates": ("(h) rates against their caps", rates.measure),
 }
 
 

@@ -22,6 +22,8 @@ KINDS = {
     "waits on stdin": "stdin",
     "writes to a full pipe": "stdout",
     "makes the cheapest call": "clock",
+    "is throttled at the disk": "files",
+    "is throttled at the processor": "busy",
 }
 ENDS = ("kill", "deadline")
 
@@ -36,9 +38,15 @@ _LIMITS = Limits(
     max_open_fds="none",
     max_memory_bytes="none",
     max_cpu_time_seconds="none",
+    max_cpu_percent="none",
     max_fuel_per_process="none",
     max_pipe_bytes=_PIPE_BYTES,
 )
+#: What a kind needs besides. A fifth of a core is little enough that nearly all wait, and enough to get ready.
+_RATES = {
+    "is throttled at the disk": {"max_disk_write_operations_per_second": 1},
+    "is throttled at the processor": {"max_cpu_percent": 20},
+}
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -88,6 +96,10 @@ def _until(condition: Callable[[], bool]) -> None:
         gate.wait(0.0005)
 
 
+def _limits(kind: str) -> Limits:
+    return _LIMITS.replace(**_RATES.get(kind, {}))
+
+
 def _start(vm: AgentVM, kind: str, timeout: float | None = None) -> Process:
     return vm.spawn(guest("spin"), args=[KINDS[kind]], timeout=timeout)
 
@@ -97,7 +109,7 @@ def _is_at_it(process: Process, kind: str) -> bool:
     launched = process._launched
     if kind == "writes to a full pipe":
         return len(launched.stdout._pipe.data) >= _PIPE_BYTES
-    if kind in ("sleeps in poll_oneoff", "waits on stdin"):
+    if kind in ("sleeps in poll_oneoff", "waits on stdin", *_RATES):
         assert launched.execution is not None
         return not launched.execution.statistics().is_computing
     return True
@@ -114,7 +126,7 @@ def _wait_ready(processes: list[Process], kind: str) -> None:
 @contextmanager
 def running(kind: str, count: int) -> Iterator[None]:
     """Run `count` guests of another VM that are at `kind`."""
-    with AgentVM(_LIMITS) as vm:
+    with AgentVM(_limits(kind)) as vm:
         _wait_ready([_start(vm, kind) for _ in range(count)], kind)
         yield
 
@@ -174,7 +186,7 @@ def lateness(kind: str, neighbours: int, trials: int, end: str = "kill") -> list
     """
     measure = _killed_late if end == "kill" else _timed_out_late
     random, late = Random(f"{kind} {neighbours} {end}"), list[float]()
-    with running(kind, neighbours), AgentVM(_LIMITS) as vm:
+    with running(kind, neighbours), AgentVM(_limits(kind)) as vm:
         while len(late) < trials:
             batch = min(trials - len(late), max(1, min(_BATCH, neighbours // 4)))
             late += measure(vm, kind, batch, random)

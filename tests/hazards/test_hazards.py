@@ -52,6 +52,11 @@ def test_recursion_never_hurts_the_host(stack_bytes: int) -> None:
     assert "the host lives" in hazard("recursion", str(stack_bytes))
 
 
+@pytest.mark.parametrize("how", ["ctrl_c", "leaving"])
+def test_events_of_limits_while_the_host_is_disturbed(how: str) -> None:
+    assert "the host lives" in hazard("told", how)
+
+
 @pytest.mark.slow
 def test_nothing_leaks_over_thousands_of_vms() -> None:
     hazard("leaks", "2000")

@@ -13,7 +13,7 @@ from typing import TypeVar
 import wasmtime
 
 from agentvm import AgentVM, Limits
-from agentvm.engine.capacity import host_capacity
+from agentvm.engine.capacity import host_usage
 from agentvm.limits.spec import Cap, Kind
 
 __all__ = ["MIB", "PROGRESS", "TIGHT", "Sibling", "assemble", "beside_a_sibling", "drives", "opened", "resident_bytes"]
@@ -127,8 +127,8 @@ def _reset_peak() -> None:
 
 
 def _host_counts() -> dict[str, Cap]:
-    statistics = host_capacity().statistics()
-    return {name: statistics[name][0] for name in _HOST}
+    usage = host_usage()
+    return {name: usage[name].used for name in _HOST}
 
 
 @contextmanager

@@ -34,16 +34,6 @@ ELSEWHERE = {
         "max_guest_module_bytes",
     ),
     "max_guest_compile_seconds": (f"{_ENGINE}/test_loading.py::test_a_guests_file_has_the_guests_caps", "compile_caps"),
-    "max_compile_jobs": (
-        f"{_ENGINE}/test_compiler.py::test_jobs_past_the_cap_wait_and_can_be_cancelled_there",
-        "_queue",
-    ),
-    "max_cached_module_bytes": (f"{_ENGINE}/test_loading.py::test_memory_keeps_the_most_recently_used", "max_bytes"),
-    "max_host_fds": (
-        "tests/unit/host/test_host_descriptors.py::test_cap_refuses_with_enfile_and_names_its_limit",
-        "max_host_fds",
-    ),
-    "max_cache_bytes": (f"{_ENGINE}/test_disk_cache.py", "max_cache_bytes"),
 }
 
 

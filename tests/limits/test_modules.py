@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from wasmtime import wat2wasm
 
-from agentvm import errors
-from agentvm.engine.cache import ModuleCache
+from agentvm import AgentVM, Limits, errors
+from agentvm.engine.capacity import HostCapacity
 from agentvm.engine.config import EngineProfile
-from agentvm.engine.disk_cache import DiskCache
 from agentvm.engine.module import LoadRequest, ModuleLoader
 from agentvm.engine.module_info import Signature
-from agentvm.limits.catalogue import Caps, Limits
+from agentvm.limits.caps import Caps
+from agentvm.limits.host_catalogue import HostLimits
 from tests.support.wasm_builder import (
     code,
     functions,
@@ -39,7 +39,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def loader() -> Iterator[ModuleLoader]:
-    loader = ModuleLoader(ModuleCache(64 * MIB), DiskCache(None, 0))
+    loader = ModuleLoader(HostCapacity(HostLimits(max_cached_module_bytes="64MiB")), None)
     yield loader
     loader.close()
 
@@ -284,6 +284,89 @@ def test_a_module_at_its_cap_loads_and_past_it_is_refused(load: Load, limit: str
     assert caught.value.values["limit"] == limit
     assert (caught.value.values["observed"], caught.value.values["cap"]) == (needed, needed - 1)
     assert f"--limit {limit}={needed}" in str(caught.value)
+
+
+# What the registry of a VM shows
+
+
+def _globals(count: int) -> bytes:
+    fields = " ".join(f"(global i32 (i32.const {number}))" for number in range(count))
+    return bytes(wat2wasm(f'(module {fields} (memory 1) (func (export "_start")))'))
+
+
+def test_each_vm_counts_the_modules_that_it_loads_itself() -> None:
+    """Also those that another VM had compiled, and that were cached."""
+    nine = _globals(9)
+    for _ in range(2):
+        with AgentVM(Limits(max_globals=10)) as vm, AgentVM() as other:
+            vm.run(nine).check()
+            vm.run(nine).check()
+            use = vm.usage()["max_globals"]
+            assert (use.used, use.peak, use.warnings, use.refused) == (0, 9, 1, 0)
+            assert vm.usage()["max_module_bytes"].peak == len(nine)
+            assert other.usage()["max_globals"].peak == 0
+            other.run(nine).check()
+            assert (other.usage()["max_globals"].peak, other.usage()["max_globals"].warnings) == (9, 0)
+
+
+def test_refusals_are_those_of_the_vm_that_was_refused() -> None:
+    with AgentVM(Limits(max_globals=10)) as vm, AgentVM() as other:
+        for _ in range(2):
+            with pytest.raises(errors.ModuleLimit):
+                vm.run(_globals(11))
+        other.run(_globals(11)).check()
+        with pytest.raises(errors.ModuleLimit):  # from the cache of another VM
+            vm.run(_globals(11))
+        assert [owner.usage()["max_globals"].refused for owner in (vm, other)] == [3, 0]
+        assert vm.usage()["max_globals"].peak == 0
+
+
+def test_raised_cap_is_measured_against_anew() -> None:
+    with AgentVM(Limits(max_globals=10)) as vm:
+        for globals_count, cap in ((9, 10), (9, 11), (8, 20)):
+            vm.raise_limit(max_globals=cap)
+            for _ in range(2):
+                vm.run(_globals(globals_count)).check()
+        use = vm.usage()["max_globals"]
+        assert (use.peak, use.cap, use.warnings) == (9, 20, 2)
+
+
+def test_memory_that_a_module_starts_with_is_refused_on_the_gauges() -> None:
+    wasm = bytes(wat2wasm('(module (memory 40) (func (export "_start")))'))
+    with AgentVM(Limits(max_memory_per_process_bytes=39 * 65_536)) as vm:
+        with pytest.raises(errors.MemoryTooLarge):
+            vm.run(wasm)
+        use = vm.usage()["max_memory_per_process_bytes"]
+        assert (use.used, use.peak, use.refused, use.warnings) == (0, 0, 1, 0)
+        vm.raise_limit(max_memory_per_process_bytes=40 * 65_536)
+        vm.run(wasm).check()
+        assert vm.usage()["max_memory_per_process_bytes"].warnings == 1
+
+
+def test_compiling_is_measured_only_where_it_happens() -> None:
+    wasm = bytes(wat2wasm(f'(module (global i64 (i64.const {os.getpid() << 32})) (func (export "_start")))'))
+    with AgentVM() as vm, AgentVM() as other:
+        vm.run(wasm + section(0, name(os.urandom(8).hex()))).check()
+        seconds, memory = (vm.usage()[limit] for limit in ("max_compile_seconds", "max_compile_memory_bytes"))
+        assert 0 < seconds.peak < seconds.cap
+        assert MIB < memory.peak < memory.cap
+        assert seconds.refused == memory.refused == vm.usage()["max_guest_compile_seconds"].peak == 0
+        other.run(_globals(9)).check()
+        other_before = other.usage()["max_compile_seconds"].peak
+        other.run(_globals(9)).check()
+        assert other.usage()["max_compile_seconds"].peak == other_before
+
+
+def test_compile_that_nobody_refused_counts_as_no_refusal() -> None:
+    """A timeout of the caller's own, and an interruption, have no limit."""
+    with AgentVM() as vm:
+        with pytest.raises(errors.CompileLimit, match="timeout"):
+            vm.run(time_bomb(), timeout=0.2)
+        assert not [use for use in vm.usage() if use.refused]
+        vm_2 = AgentVM(Limits(max_compile_seconds=0.5, max_compile_memory_bytes="512MiB"))
+        with vm_2, pytest.raises(errors.CompileLimit, match="max_compile_seconds"):
+            vm_2.run(time_bomb())
+        assert [use.name for use in vm_2.usage() if use.refused] == ["max_compile_seconds"]
 
 
 # Bombs

@@ -179,7 +179,7 @@ class Rig:
 
     def process(self) -> Process:
         self._pid += 1
-        gauges = self.registry.open_process()
+        gauges = self.registry.open_process(self._pid)
         fds = FdTable(gauges.gauge("max_open_fds_per_process"), self.registry.gauge("max_open_fds"))
         return Process(self._pid, 1, ProcessImage((b"guest",)), fds, gauges, None)  # type: ignore[arg-type]
 

@@ -1,9 +1,11 @@
-"""Finds the committed test guests of `fixtures/guests`: programs as paths, text modules as bytes."""
+"""Finds the committed test guests: programs as paths, text modules as bytes. The probe's lies in the package."""
 
 from functools import lru_cache
 from pathlib import Path
 
 import wasmtime
+
+from agentvm.doctor.probe import PROBE
 
 __all__ = ["GUESTS", "guest", "guest_names", "wat", "wat_names"]
 
@@ -12,7 +14,7 @@ GUESTS = Path(__file__).resolve().parents[2] / "fixtures" / "guests"
 
 def guest(name: str) -> Path:
     """Return the path of `NAME.wasm`. Raises `LookupError` with the names that there are."""
-    path = GUESTS / f"{name}.wasm"
+    path = PROBE if name == PROBE.stem else GUESTS / f"{name}.wasm"
     if not path.is_file():
         raise LookupError(f"no guest {name}; there are {', '.join(guest_names())}")
     return path
@@ -20,7 +22,7 @@ def guest(name: str) -> Path:
 
 def guest_names() -> list[str]:
     """Every committed guest."""
-    return sorted(path.stem for path in GUESTS.glob("*.wasm"))
+    return sorted(path.stem for path in [*GUESTS.glob("*.wasm"), PROBE])
 
 
 @lru_cache

@@ -99,4 +99,5 @@ def memory_bomb() -> bytes:
 def _loop_bomb(*, loops: int, locals_count: int) -> bytes:
     bump = b"".join(b"\x20" + leb(n) + b"\x41\x01\x6a\x21" + leb(n) for n in range(locals_count))
     body = b"\x03\x40" * loops + bump + b"\x0b" * loops
-    return module(section(1, vec([NO_TYPE])), functions(1), code(body, locals_count=locals_count))
+    parts = section(1, vec([NO_TYPE])), functions(1), exports(("_start", 0)), code(body, locals_count=locals_count)
+    return module(*parts)

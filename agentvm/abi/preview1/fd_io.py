@@ -3,7 +3,7 @@
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import Fd, FileDelta, FileSize, ReadBuffers, Size, WhenceNumber, WriteBuffers
 from agentvm.abi.rights import FD_READ, FD_WRITE, Rights
-from agentvm.abi.syscall import syscall
+from agentvm.abi.syscall import Disk, syscall
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import Filetype, Whence
@@ -30,7 +30,8 @@ _POSITIONED = _NO_OFFSET | {Errno.EINVAL: "the offset is negative"}
 
 
 @syscall(
-    _READ_ERRORS | {Errno.EAGAIN: "fd is non-blocking and has no data", Errno.ENOTCONN: "fd is a listening socket"}
+    _READ_ERRORS | {Errno.EAGAIN: "fd is non-blocking and has no data", Errno.ENOTCONN: "fd is a listening socket"},
+    disk=Disk.READ,
 )
 def fd_read(ctx: CallContext, fd: Fd, iovs: ReadBuffers) -> Size:
     """Read from a descriptor at its offset; 0 is the end."""
@@ -43,7 +44,10 @@ def fd_read(ctx: CallContext, fd: Fd, iovs: ReadBuffers) -> Size:
     return ctx.read(file, iovs)
 
 
-@syscall(_WRITE_ERRORS | {Errno.EAGAIN: "fd is non-blocking and has no room", Errno.EPIPE: "no reader is left"})
+@syscall(
+    _WRITE_ERRORS | {Errno.EAGAIN: "fd is non-blocking and has no room", Errno.EPIPE: "no reader is left"},
+    disk=Disk.WRITE,
+)
 def fd_write(ctx: CallContext, fd: Fd, iovs: WriteBuffers) -> Size:
     """Write to a descriptor at its offset, or at the end of the file if it appends."""
     descriptor = ctx.descriptors.get(fd)
@@ -55,13 +59,13 @@ def fd_write(ctx: CallContext, fd: Fd, iovs: WriteBuffers) -> Size:
     return file.write_nowait(iovs)
 
 
-@syscall(_READ_ERRORS | _POSITIONED)
+@syscall(_READ_ERRORS | _POSITIONED, disk=Disk.READ)
 def fd_pread(ctx: CallContext, fd: Fd, iovs: ReadBuffers, offset: FileSize) -> Size:
     """Read from a file at `offset`; the descriptor's own offset stays."""
     return _positioned(ctx, fd, FD_READ).pread(iovs, _checked(offset))
 
 
-@syscall(_WRITE_ERRORS | _POSITIONED)
+@syscall(_WRITE_ERRORS | _POSITIONED, disk=Disk.WRITE)
 def fd_pwrite(ctx: CallContext, fd: Fd, iovs: WriteBuffers, offset: FileSize) -> Size:
     """Write to a file at `offset`; the descriptor's own offset stays."""
     return _positioned(ctx, fd, FD_WRITE).pwrite(iovs, _checked(offset))

@@ -3,7 +3,7 @@
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import Advice, Fd, FileSize, FstFlags, Stat, Timestamp
 from agentvm.abi.rights import Rights
-from agentvm.abi.syscall import syscall
+from agentvm.abi.syscall import Disk, syscall
 from agentvm.errno import Errno, KernelError
 
 __all__ = [
@@ -39,7 +39,7 @@ _GROW_ERRORS = {
 }
 
 
-@syscall({Errno.ENOTCAPABLE: "no FD_FILESTAT_GET"})
+@syscall({Errno.ENOTCAPABLE: "no FD_FILESTAT_GET"}, disk=Disk.READ)
 def fd_filestat_get(ctx: CallContext, fd: Fd) -> Stat:
     """Return the attributes of an open file."""
     descriptor = ctx.descriptors.get(fd)
@@ -53,7 +53,8 @@ def fd_filestat_get(ctx: CallContext, fd: Fd) -> Stat:
     | {
         Errno.ENOTCAPABLE: "no FD_FILESTAT_SET_SIZE",
         Errno.EINVAL: "fd is a stream or open for reading only, or size is negative",
-    }
+    },
+    disk=Disk.WRITE,
 )
 def fd_filestat_set_size(ctx: CallContext, fd: Fd, size: FileSize) -> None:
     """Set the size of a file; what is added reads as zeros."""
@@ -63,7 +64,10 @@ def fd_filestat_set_size(ctx: CallContext, fd: Fd, size: FileSize) -> None:
     file.truncate(size)
 
 
-@syscall({Errno.ENOTCAPABLE: "no FD_FILESTAT_SET_TIMES", Errno.EINVAL: "contradictory flags", Errno.EROFS: "read-only"})
+@syscall(
+    {Errno.ENOTCAPABLE: "no FD_FILESTAT_SET_TIMES", Errno.EINVAL: "contradictory flags", Errno.EROFS: "read-only"},
+    disk=Disk.WRITE,
+)
 def fd_filestat_set_times(ctx: CallContext, fd: Fd, atim: Timestamp, mtim: Timestamp, fst_flags: FstFlags) -> None:
     """Set the access and modification times of an open file."""
     times = times_to_set(ctx, atim, mtim, fst_flags)
@@ -95,7 +99,8 @@ def fd_advise(ctx: CallContext, fd: Fd, offset: FileSize, length: FileSize, advi
         Errno.ENOTCAPABLE: "no FD_ALLOCATE",
         Errno.EINVAL: "the length is zero, or a number is negative",
         Errno.ESPIPE: "fd is a stream",
-    }
+    },
+    disk=Disk.WRITE,
 )
 def fd_allocate(ctx: CallContext, fd: Fd, offset: FileSize, length: FileSize) -> None:
     """Make room for a range of a file; the file grows to the end of the range if it is shorter."""
@@ -107,7 +112,10 @@ def fd_allocate(ctx: CallContext, fd: Fd, offset: FileSize, length: FileSize) ->
     file.allocate(offset, length)
 
 
-@syscall({Errno.ENOTCAPABLE: "no FD_SYNC", Errno.EINVAL: "fd is a stream", Errno.EIO: "the host's disk failed"})
+@syscall(
+    {Errno.ENOTCAPABLE: "no FD_SYNC", Errno.EINVAL: "fd is a stream", Errno.EIO: "the host's disk failed"},
+    disk=Disk.WRITE,
+)
 def fd_sync(ctx: CallContext, fd: Fd) -> None:
     """Bring data and attributes of a file to the disk."""
     ctx.descriptor(fd, _FD_SYNC).file.sync(data_only=False)
@@ -118,7 +126,8 @@ def fd_sync(ctx: CallContext, fd: Fd) -> None:
         Errno.ENOTCAPABLE: "no FD_DATASYNC, no FD_SYNC",
         Errno.EINVAL: "fd is a stream",
         Errno.EIO: "the host's disk failed",
-    }
+    },
+    disk=Disk.WRITE,
 )
 def fd_datasync(ctx: CallContext, fd: Fd) -> None:
     """Bring the data of a file to the disk. FD_SYNC is enough: libc asks for FD_DATASYNC only where it writes."""

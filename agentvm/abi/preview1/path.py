@@ -20,7 +20,7 @@ from agentvm.abi.params import (
 )
 from agentvm.abi.preview1.fd_metadata import times_to_set
 from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, Rights, applicable
-from agentvm.abi.syscall import syscall
+from agentvm.abi.syscall import Disk, syscall
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.stat import FdFlags
@@ -88,7 +88,8 @@ _CHANGE_ERRORS = _LOOKUP_ERRORS | {
         Errno.ENXIO: "it is a FIFO, a socket or a device of the host",
         Errno.ETXTBSY: "the host is running it",
         Errno.EFBIG: "max_file_bytes is passed",
-    }
+    },
+    disk=Disk.OPEN,
 )
 def path_open(
     ctx: CallContext,
@@ -134,7 +135,7 @@ def path_open(
     return process.fds.open(Descriptor(file, rights & applicable(file), inheriting))
 
 
-@syscall(_LOOKUP_ERRORS)
+@syscall(_LOOKUP_ERRORS, disk=Disk.READ)
 def path_filestat_get(ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path) -> Stat:
     """Return the attributes of a file."""
     if flags > _FOLLOW:
@@ -144,7 +145,7 @@ def path_filestat_get(ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path) 
     )
 
 
-@syscall(_CHANGE_ERRORS)
+@syscall(_CHANGE_ERRORS, disk=Disk.WRITE)
 def path_filestat_set_times(
     ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path, atim: Timestamp, mtim: Timestamp, fst_flags: FstFlags
 ) -> None:
@@ -164,33 +165,33 @@ def path_filestat_set_times(
     )
 
 
-@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EMLINK: "too many links"})
+@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EMLINK: "too many links"}, disk=Disk.WRITE)
 def path_create_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
     """Make a directory."""
     base = ctx.directory(fd, _PATH_CREATE_DIRECTORY)
     ctx.vfs.mkdir_at(base, path, root=ctx.process.root, confined=True, mode=0o777 & ~ctx.process.umask)
 
 
-@syscall(_CHANGE_ERRORS | {Errno.ENOTEMPTY: "the directory is not empty"})
+@syscall(_CHANGE_ERRORS | {Errno.ENOTEMPTY: "the directory is not empty"}, disk=Disk.WRITE)
 def path_remove_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
     """Remove an empty directory."""
     ctx.vfs.rmdir_at(ctx.directory(fd, _PATH_REMOVE_DIRECTORY), path, root=ctx.process.root, confined=True)
 
 
-@syscall(_CHANGE_ERRORS | {Errno.EISDIR: "it is a directory"})
+@syscall(_CHANGE_ERRORS | {Errno.EISDIR: "it is a directory"}, disk=Disk.WRITE)
 def path_unlink_file(ctx: CallContext, fd: Fd, path: Path) -> None:
     """Remove a file or symlink."""
     ctx.vfs.unlink_at(ctx.directory(fd, _PATH_UNLINK_FILE), path, root=ctx.process.root, confined=True)
 
 
-@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken"})
+@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken"}, disk=Disk.WRITE)
 def path_symlink(ctx: CallContext, old_path: Path, fd: Fd, new_path: Path) -> None:
     """Make a symlink that holds `old_path`."""
     base = ctx.directory(fd, _PATH_SYMLINK)
     ctx.vfs.symlink_at(base, new_path, root=ctx.process.root, confined=True, target=old_path)
 
 
-@syscall(_LOOKUP_ERRORS)
+@syscall(_LOOKUP_ERRORS, disk=Disk.READ)
 def path_readlink(ctx: CallContext, fd: Fd, path: Path, buf: OutBuffer) -> Size:
     """Read what a symlink holds; what does not fit is cut."""
     target = ctx.vfs.readlink_at(ctx.directory(fd, _PATH_READLINK), path, root=ctx.process.root, confined=True)
@@ -199,7 +200,10 @@ def path_readlink(ctx: CallContext, fd: Fd, path: Path, buf: OutBuffer) -> Size:
     return len(target)
 
 
-@syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EXDEV: "another mount", Errno.EMLINK: "too many"})
+@syscall(
+    _CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EXDEV: "another mount", Errno.EMLINK: "too many"},
+    disk=Disk.WRITE,
+)
 def path_link(ctx: CallContext, old_fd: Fd, old_flags: LookupFlags, old_path: Path, new_fd: Fd, new_path: Path) -> None:
     """Give a file another name."""
     if old_flags > _FOLLOW:
@@ -219,7 +223,8 @@ def path_link(ctx: CallContext, old_fd: Fd, old_flags: LookupFlags, old_path: Pa
         Errno.EISDIR: "the new name is a directory and the old one is not",
         Errno.EXDEV: "the names lie on different mounts",
         Errno.EMLINK: "too many links",
-    }
+    },
+    disk=Disk.WRITE,
 )
 def path_rename(ctx: CallContext, fd: Fd, old_path: Path, new_fd: Fd, new_path: Path) -> None:
     """Rename a file or directory, replacing what is there as rename(2) does."""

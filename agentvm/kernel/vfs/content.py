@@ -134,7 +134,7 @@ class Content:
         ceiling = self.account.ceiling
         end = offset + total
         if end <= ceiling.cap:
-            if end > ceiling.peak:
+            if end > ceiling.top:
                 ceiling.check(end)
             return total
         if offset >= ceiling.cap:

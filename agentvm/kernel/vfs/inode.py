@@ -30,6 +30,7 @@ class Inode(Node):
     if not TYPE_CHECKING:
         __slots__ = ()  # the kinds declare INODE_SLOTS, which mypy cannot know
 
+    on_disk = True
     filesystem: "MemoryFilesystem"
     ino: int
     mode: int

@@ -25,6 +25,8 @@ class Node:
     read_only: bool = False
     #: True where each `lookup` makes a node that must be released, as for host directories.
     transient: bool = False
+    #: True for what lies in memory or on the host, False for what the kernel makes up: /dev and /proc.
+    on_disk: bool = False
 
     # -- every node ---------------------------------------------------------------------------------------------------
     @property

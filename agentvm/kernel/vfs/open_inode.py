@@ -29,6 +29,7 @@ class OpenInode(OpenFile):
 
     filetype = Filetype.REGULAR_FILE
     seekable = True
+    on_disk = True
 
     def __init__(self, inode: "FileInode", flags: FdFlags, read: bool, write: bool) -> None:
         # Not through super(), and no keywords: opening is a hot path.
@@ -157,6 +158,10 @@ class OpenDirectory(OpenFile):
         self.flags = flags
         self.references = 0
         self.node = node
+
+    @property
+    def on_disk(self) -> bool:  # type: ignore[override]
+        return self.node.on_disk
 
     def on_last_close(self) -> None:
         self.node.release()

@@ -55,6 +55,10 @@ class _DescriptorNode(Node):
         return self._file.filetype
 
     @property
+    def on_disk(self) -> bool:  # type: ignore[override]
+        return self._file.on_disk
+
+    @property
     def key(self) -> tuple[int, int]:
         status = self._file.stat()
         return (status.dev, status.ino)

@@ -109,7 +109,7 @@ class Resolver:
 
         Returns the last directory, the name in it, and what has that name. No special name is in any directory.
         """
-        if type(base) is not DirInode or len(path) > self._paths.peak:
+        if type(base) is not DirInode or len(path) > self._paths.top:
             return None
         mount_points = self._mounts.names
         directory = base
@@ -129,7 +129,7 @@ class Resolver:
         entry = directory.children.get(name)
         if entry is not None:
             return directory, name, entry[1]
-        if name in _SPECIAL or len(name) > self._names.peak or b"\0" in name:
+        if name in _SPECIAL or len(name) > self._names.top or b"\0" in name:
             return None
         return directory, name, None
 
@@ -137,7 +137,7 @@ class Resolver:
         """Raise ENOENT for an empty path, ENAMETOOLONG for a long one, EINVAL for one with a NUL."""
         if not path:
             raise KernelError(Errno.ENOENT, "an empty path")
-        if len(path) >= self._paths.peak:
+        if len(path) >= self._paths.top:
             self._paths.check(len(path) + 1)  # the NUL counts: path_resolution(7)
         if b"\0" in path:
             raise KernelError(Errno.EINVAL, f"path {path!r} holds a NUL byte")
@@ -159,14 +159,35 @@ class Resolver:
             raise KernelError(Errno.EPERM, f"absolute path {path!r}")
         walk = _Walk(self, root if absolute and root is not None else base, root, confined=confined)
         try:
-            return walk.run(path, follow=follow, follow_slash=follow_slash)
+            place = walk.run(path, follow=follow, follow_slash=follow_slash)
         except BaseException:
             walk.release()
             raise
+        self._note(walk)
+        return place
+
+    def leads_to_disk(self, base: Node, path: bytes, *, root: Node | None) -> bool:
+        """Return whether resolving a path touches what lies in memory or on the host: nearly all do, at once.
+
+        Only one that starts in /dev or /proc takes a walk: links there lead anywhere.
+        """
+        if len(path) >= self._paths.cap:
+            return base.on_disk
+        first = next((part for part in path.split(b"/") if part not in (b"", b".")), b"")
+        if (self._mounts.get(base, first) or base).on_disk:
+            return True
+        try:
+            place = self.walk(base, path, root=root, confined=True, follow=True)
+        except KernelError:
+            return True  # how far it came is not known
+        try:
+            return (place.node or place.directory).on_disk
+        finally:
+            place.release()
 
     def enter(self, directory: Node, name: bytes) -> tuple[Node | None, bool]:
         """Return what `name` leads to, the root of a mount for a mount point, and whether it is one."""
-        if len(name) > self._names.peak:
+        if len(name) > self._names.cap:
             self._names.check(len(name))
         if name in self._mounts.names:
             mounted = self._mounts.get(directory, name)
@@ -175,14 +196,22 @@ class Resolver:
         return directory.find(name), False
 
     def count_symlink(self, followed: int) -> None:
-        if followed > self._symlinks.peak:
+        """Raise ELOOP if a walk follows so many."""
+        if followed > self._symlinks.cap:
             self._symlinks.check(followed)
+
+    def _note(self, walk: "_Walk") -> None:
+        """One walk is one call, however many names and symlinks it went through."""
+        if walk.longest > self._names.top:
+            self._names.observe(walk.longest)
+        if walk.followed > self._symlinks.top:
+            self._symlinks.observe(walk.followed)
 
 
 class _Walk:
     """One walk: the directories gone through, and the names still to come, last first."""
 
-    __slots__ = ("_confined", "_held", "_pending", "_resolver", "_root", "_slash", "_steps")
+    __slots__ = ("_confined", "_held", "_pending", "_resolver", "_root", "_slash", "_steps", "followed", "longest")
 
     def __init__(self, resolver: Resolver, start: Node, root: Node | None, *, confined: bool) -> None:
         self._resolver = resolver
@@ -192,11 +221,13 @@ class _Walk:
         self._held = 0
         self._pending: list[bytes] = []
         self._slash = False
+        #: How many symlinks it has followed, and the length of the longest name on its way.
+        self.followed = 0
+        self.longest = 0
 
     def run(self, path: bytes, *, follow: bool, follow_slash: bool) -> Place:
         self._push(path)
         last = b"/" if not self._pending else b"."
-        followed = 0
         while self._pending:
             name = self._pending.pop()
             last = name
@@ -207,13 +238,15 @@ class _Walk:
                 continue
             directory = self._top()
             node, is_mount = self._resolver.enter(directory, name)
+            if len(name) > self.longest:
+                self.longest = len(name)
             is_last = not self._pending
             is_followed = not is_last or follow or (self._slash and follow_slash)
             if is_followed and node is not None and node.filetype is _SYMLINK:
-                followed += 1
+                self.followed += 1
                 jumped = node.jump()
                 if jumped is None:
-                    self._follow(node, followed)
+                    self._follow(node)
                     last = b"/"  # if the target is nothing else
                     continue
                 node = jumped
@@ -260,10 +293,10 @@ class _Walk:
         if self._confined or self._root is None or start is None or start.key != self._root.key:
             raise KernelError(Errno.EPERM, "'..' above the directory that the path starts from")
 
-    def _follow(self, link: Node, followed: int) -> None:
+    def _follow(self, link: Node) -> None:
         """Put a symlink's target before what is still to come."""
         try:
-            self._resolver.count_symlink(followed)
+            self._resolver.count_symlink(self.followed)
             target = link.readlink()
         finally:
             _release(link, owned=link.transient)

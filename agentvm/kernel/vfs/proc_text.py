@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import Filetype
 from agentvm.kernel.vfs.open_process import OpenProcess
-from agentvm.limits.registry import LimitUsage
 from agentvm.limits.spec import UNLIMITED, Cap
+from agentvm.limits.usage import LimitUsage
 
 __all__ = [
     "descriptor_target",
@@ -105,12 +105,7 @@ def limits_json(usage: Sequence[LimitUsage]) -> bytes:
 
 def usage_json(usage: Sequence[LimitUsage]) -> bytes:
     """Return /proc/agentvm/usage: for each limit what is used, the peak, the cap, and how often it refused."""
-    return _json(
-        {
-            limit.name: {"used": limit.used, "peak": limit.peak, "cap": _cap(limit.cap), "refused": limit.refused}
-            for limit in usage
-        }
-    )
+    return _json({limit.name: limit.fields() for limit in usage})
 
 
 def _cap(cap: Cap) -> Cap | None:

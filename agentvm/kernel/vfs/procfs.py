@@ -10,7 +10,7 @@ from agentvm.kernel.vfs import proc_text
 from agentvm.kernel.vfs.generated import GeneratedDirectory, GeneratedFile, GeneratedLink
 from agentvm.kernel.vfs.node import Node
 from agentvm.kernel.vfs.open_process import OpenProcess, descriptor_node
-from agentvm.limits.registry import LimitUsage
+from agentvm.limits.usage import LimitUsage
 
 __all__ = ["PROC_DEV", "ProcDirectory", "ProcSource"]
 
@@ -51,7 +51,7 @@ class ProcSource(Protocol):
         """Return the path, the type, and whether it is read-only, of each mount."""
 
     def usage(self) -> Sequence[LimitUsage]:
-        """Return every limit with its use."""
+        """Return every limit with its use; of those that each process has, the caller's own."""
 
 
 _Text = Callable[[ProcSource], bytes]

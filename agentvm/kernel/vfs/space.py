@@ -50,13 +50,13 @@ class SpaceAccount:
 
     def acquire(self, amount: int) -> None:
         """Charge `amount` or nothing; ENOSPC."""
-        self.gauge.acquire(amount)
-        if self.extra is not None:
-            try:
-                self.extra.acquire(amount)
-            except KernelError:
-                self.gauge.release(amount)
-                raise
+        extra = self.extra
+        if extra is None:
+            self.gauge.acquire(amount)
+            return
+        if extra.used + amount <= extra.cap:  # or it refuses, and nothing was taken of the other
+            self.gauge.acquire(amount)
+        extra.acquire(amount)
 
     def acquire_some(self, amount: int, step: int) -> int:
         """Charge `amount`, or as many whole `step`s of it as fit, and return that. ENOSPC if not one fits."""

@@ -155,6 +155,10 @@ class Vfs:
             except KernelError:
                 pass  # no space left: it is reached all the same
 
+    def leads_to_disk(self, base: Node, path: bytes, *, root: Node | None) -> bool:
+        """Return whether a path touches what lies in memory or on the host, and not /dev and /proc alone."""
+        return self._resolver.leads_to_disk(base, path, root=root)
+
     def _known(self, base: Node, path: bytes) -> Inode | None:
         """Return what a path of plain names in memory leads to; None where it takes a walk, and where nothing is."""
         if type(base) is DirInode and path not in self._table.names:

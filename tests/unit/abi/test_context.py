@@ -39,7 +39,7 @@ class Recording:
 
 @pytest.fixture
 def context() -> CallContext:
-    registry, clock = Registry(Limits()), ManualClock()
+    registry, clock = Registry(Limits(max_pipe_bytes=4096)), ManualClock()
     kernel = Kernel(registry, clock, bytes, Vfs(registry, clock), lambda: None)
     return CallContext(kernel, kernel.processes.spawn(Image((b"p",)), None))
 
@@ -70,7 +70,7 @@ def _write(context: CallContext, file: OpenFile, *pieces: bytes) -> int:
 def test_a_reader_sleeps_until_there_is_data(
     context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
 ) -> None:
-    pipe = Pipe(8192)
+    pipe = Pipe(context.kernel.registry)
     reader, writer = PipeReader(pipe), PipeWriter(pipe)
     reading = pool.submit(_read, context, reader, 10)
     assert asleep.wait(60)
@@ -83,9 +83,10 @@ def test_a_reader_sleeps_although_it_cannot_write(
     context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
 ) -> None:
     """A socket whose other end reads no more is broken for writing alone: waiting to read must not spin."""
-    queue, places = WaitQueue(), context.kernel.registry.gauge("max_sockets")
+    queue, registry = WaitQueue(), context.kernel.registry
+    places = registry.gauge("max_sockets")
     places.acquire(2)
-    one, two = Pipe(8192, queue), Pipe(8192, queue)
+    one, two = Pipe(registry, queue), Pipe(registry, queue)
     here, there = SocketFile(one, two, places), SocketFile(two, one, places)
     there.shutdown(read=True, write=False)
     reading = pool.submit(_read, context, here, 10)
@@ -98,7 +99,7 @@ def test_a_reader_sleeps_although_it_cannot_write(
 def test_a_writer_sleeps_until_all_is_taken(
     context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
 ) -> None:
-    pipe = Pipe(4096)
+    pipe = Pipe(context.kernel.registry)
     reader, writer = PipeReader(pipe), PipeWriter(pipe)
     writing = pool.submit(_write, context, writer, b"a" * 4000, b"b" * 96, b"c" * 10)
     assert asleep.wait(60)
@@ -111,10 +112,10 @@ def test_a_writer_sleeps_until_all_is_taken(
 
 def test_a_writer_whose_budget_ends_does_not_wait_for_a_reader(context: CallContext) -> None:
     """What is left is refused at once, not when somebody has made room."""
-    pipe = Pipe(4096)
+    pipe = Pipe(context.kernel.registry)
     PipeReader(pipe)
     budget = context.process.gauges.gauge("max_output_bytes")
-    budget.cap = 10
+    budget.set_cap(10)
     file = StreamedOutput(pipe, budget)
     assert _write(context, file, b"12345678", b"9abc") == 10
     with pytest.raises(KernelError, match="ENOSPC"):
@@ -122,7 +123,7 @@ def test_a_writer_whose_budget_ends_does_not_wait_for_a_reader(context: CallCont
 
 
 def test_a_non_blocking_file_never_sleeps(context: CallContext, asleep: threading.Event) -> None:
-    pipe = Pipe(4096)
+    pipe = Pipe(context.kernel.registry)
     reader, writer = PipeReader(pipe, flags=FdFlags.NONBLOCK), PipeWriter(pipe, flags=FdFlags.NONBLOCK)
     with pytest.raises(KernelError, match="EAGAIN"):
         _read(context, reader, 1)

@@ -7,7 +7,9 @@ import pytest
 from agentvm.engine import capacity as capacity_module
 from agentvm.engine.capacity import HostCapacity, configure_host
 from agentvm.errors import HostLimit, InvalidLimit
+from agentvm.limits.events import EventKind
 from agentvm.limits.host_catalogue import HOST_SPECS, HostLimits
+from agentvm.limits.outlet import Outlet
 from agentvm.limits.spec import Scope
 
 
@@ -48,7 +50,8 @@ def test_refusal_names_the_values_and_the_way_out() -> None:
     assert (caught.value.values["observed"], caught.value.values["cap"]) == (9, 8)
     capacity.release("max_host_fds", 3)
     capacity.acquire("max_host_fds", 3)
-    assert capacity.statistics()["max_host_fds"] == (8, 8, 8, 1)
+    use = capacity.usage()["max_host_fds"]
+    assert (use.used, use.peak, use.cap, use.refused) == (8, 8, 8, 1)
 
 
 def test_place_is_held_once_by_each_owner_and_given_back_once() -> None:
@@ -62,6 +65,47 @@ def test_place_is_held_once_by_each_owner_and_given_back_once() -> None:
         capacity.give_place_back(owner)
     assert capacity.place_owners() == [two]
     assert capacity.gauge("max_running_processes").used == 1
+
+
+def test_usage_lists_every_limit_in_the_order_of_the_catalogue() -> None:
+    capacity = HostCapacity(HostLimits(max_host_fds=10))
+    capacity.acquire("max_host_fds", 4)
+    before = capacity.usage()
+    capacity.acquire("max_host_fds", 4)
+    assert [use.name for use in before] == list(HOST_SPECS)
+    assert [(usage["max_host_fds"].used, usage["max_host_fds"].percent) for usage in (before, capacity.usage())] == [
+        (4, 40.0),
+        (8, 80.0),
+    ]
+
+
+def test_events_reach_the_outlets_of_the_process_with_no_vm() -> None:
+    capacity, heard = HostCapacity(HostLimits(max_host_fds=10)), []
+    outlet = Outlet(heard.append, interval_seconds=0.0)
+    capacity.outlets = (outlet,)
+    for _ in range(2):
+        capacity.acquire("max_host_fds", 9)
+        with pytest.raises(HostLimit):
+            capacity.acquire("max_host_fds", 2)
+        capacity.release("max_host_fds", 9)
+        assert outlet.flush(60)
+    said = [(event.kind, event.limit, event.observed, event.capacity, event.vm, event.pid) for event in heard]
+    assert said == 2 * [
+        (EventKind.WARNING, "max_host_fds", 9, 10, None, None),
+        (EventKind.REFUSED, "max_host_fds", 11, 10, None, None),
+    ]
+    assert "configure_host(max_host_fds=20)" in heard[0].describe()
+
+
+def test_changed_cap_moves_the_warning_and_goes_through_who_manages_it() -> None:
+    capacity, told = HostCapacity(HostLimits(max_host_fds=100, max_compile_jobs=2)), []
+    capacity.manage("max_compile_jobs", told.append)
+    capacity.acquire("max_host_fds", 40)
+    assert capacity.usage()["max_host_fds"].warnings == 0
+    capacity.configure(HostLimits(max_host_fds=50, max_compile_jobs=3))
+    capacity.acquire("max_host_fds")
+    assert capacity.usage()["max_host_fds"].warnings == 1
+    assert told == [3]
 
 
 def test_counting_is_exact_from_many_threads() -> None:

@@ -72,8 +72,8 @@ def test_number_of_engines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["memory64", "async_stack_size", "host_memory_creator"])
 def test_missing_switch_is_refused_with_the_versions_that_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = bind._foreign(f"wasmtime_config_{name}_nowhere_set", None)
     monkeypatch.setattr(bind, "_missing", [f"wasmtime_config_{name}_set"])
+    missing = bind._foreign(f"wasmtime_config_{name}_nowhere_set", None)
     with pytest.raises(EngineUnsupported, match=r">=50,<52"):
         missing()
     with pytest.raises(EngineUnsupported, match=name):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from agentvm.engine.fuel import FuelLease, FuelPool
+from agentvm.engine.fuel import FuelLease, FuelPool, FuelStatistics
 from agentvm.limits.catalogue import SPECS
 from agentvm.limits.gauge import Gauge
 from agentvm.limits.spec import UNLIMITED, Cap
@@ -87,6 +87,35 @@ def test_charge_is_at_most_the_lease() -> None:
     assert pool.statistics().spent == 100
 
 
+def test_fuel_known_to_be_burnt_counts_at_once_and_only_once() -> None:
+    pool, lease = pool_of(1000), Lease(600)
+    pool.take(lease)
+    pool.note(lease, 100)
+    pool.note(lease, 400)
+    pool.note(lease, 300)  # an older look
+    assert pool.statistics() == FuelStatistics(spent=400, leased=200, cap=1000)
+    assert lease.budget.used == 400
+    pool.settle(lease, 450)
+    assert pool.statistics() == FuelStatistics(spent=450, leased=0, cap=1000)
+    assert lease.budget.used == 450
+
+
+def test_budgets_warn_when_the_crossing_becomes_known() -> None:
+    pool, lease = pool_of(1000), Lease(600)
+    vm = pool._budget
+    pool.take(lease)
+    pool.note(lease, 479)
+    assert (vm.warnings, lease.budget.warnings) == (0, 0)
+    pool.note(lease, 480)
+    assert (vm.warnings, lease.budget.warnings) == (0, 1)
+    pool.settle(lease, 600)
+    assert (vm.warnings, lease.budget.warnings) == (0, 1)
+    other = Lease()
+    pool.take(other)
+    pool.note(other, 200)
+    assert (vm.warnings, other.budget.warnings) == (1, 0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_leases_and_pool_are_what_is_left_after_any_sequence(seed: int) -> None:
     chance = random.Random(seed)
@@ -96,17 +125,20 @@ def test_leases_and_pool_are_what_is_left_after_any_sequence(seed: int) -> None:
     for _ in range(400):
         lease = chance.choice(leases)
         spent = chance.randrange(0, lease.amount + 1)
-        match chance.randrange(3):
+        match chance.randrange(4):
             case 0 if not lease.amount:
                 pool.take(lease)
             case 1 if lease.amount:
                 pool.exchange(lease, spent)
             case 2 if lease.amount:
                 pool.settle(lease, spent)
+            case 3 if lease.amount:
+                pool.note(lease, spent)
         statistics = pool.statistics()
-        assert statistics.leased == sum(each.amount for each in leases)
+        assert statistics.leased == sum(each.amount - each.noted for each in leases)
+        assert statistics.spent == sum(each.budget.used for each in leases)
         assert statistics.spent + statistics.leased <= cap
-        assert all(each.budget.used + each.amount <= each.budget.cap for each in leases)
+        assert all(each.budget.used + each.amount - each.noted <= each.budget.cap for each in leases)
     for lease in leases:
         pool.settle(lease, 0)
     assert pool.statistics().leased == 0

@@ -7,11 +7,13 @@ from agentvm.engine import machine as machine_module
 from agentvm.engine.runner import runner_threads
 from agentvm.engine.slots import RunSlots, Ticket
 from agentvm.kernel.outcome import Signal
+from agentvm.limits.gauge import Gauge
+from agentvm.limits.host_catalogue import HOST_SPECS
 from tests.support.engine_rig import BUSY, HELLO, SPIN, START, WAIT, Rig, ended, until
 
 
 def slots_of(capacity: int) -> RunSlots:
-    return RunSlots(capacity, lambda: None)
+    return RunSlots(Gauge(HOST_SPECS["max_computing_processes"], capacity), lambda: None)
 
 
 def in_thread(action: object, *arguments: object) -> threading.Thread:
@@ -125,7 +127,7 @@ def test_blocked_guest_holds_no_slot() -> None:
 
 def lateness_of_kills(guests: int, slots: int | None = None) -> float:
     """How long a kill takes to end a guest beside many that compute: the median of many, in seconds."""
-    with Rig(max_processes=guests) as rig:
+    with Rig(max_processes=guests, max_cpu_percent="none") as rig:
         capacity = rig.machine.slots.statistics().capacity
         rig.machine.slots.resize(slots or capacity)
         try:

@@ -5,31 +5,32 @@ from pathlib import Path
 
 import pytest
 
-from agentvm.engine.cache import ModuleCache
+from agentvm.engine.capacity import HostCapacity
 from agentvm.engine.compiler import Compiler
 from agentvm.engine.config import EngineProfile
-from agentvm.engine.disk_cache import DiskCache
 from agentvm.engine.module import LoadRequest, ModuleLoader
-from agentvm.limits.catalogue import Caps, Limits
+from agentvm.limits.caps import Caps
+from agentvm.limits.catalogue import Limits
+from agentvm.limits.host_catalogue import HostLimits
 
 PROFILE = EngineProfile(max_wasm_stack_bytes=1 << 20)
 
 
 @pytest.fixture(scope="session")
 def compiler() -> Iterator[Compiler]:
-    compiler = Compiler(max_jobs=2)
+    compiler = Compiler(HostCapacity(HostLimits(max_compile_jobs=2)))
     yield compiler
     compiler.close()
 
 
 @pytest.fixture
 def make_loader(tmp_path: Path) -> Iterator[Callable[..., ModuleLoader]]:
-    """Make loaders that share a cache directory; `disk=False` for one without."""
+    """Make loaders that share a cache directory; `disk=False` for one without. Keywords are limits of the host."""
     made: list[ModuleLoader] = []
 
-    def make(*, disk: bool = True, memory_bytes: int = 1 << 28, max_bytes: int = 1 << 30) -> ModuleLoader:
+    def make(*, disk: bool = True, **limits: int) -> ModuleLoader:
         directory = str(tmp_path / "cache") if disk else None
-        made.append(ModuleLoader(ModuleCache(memory_bytes), DiskCache(directory, max_bytes)))
+        made.append(ModuleLoader(HostCapacity(HostLimits(**limits)), directory))
         return made[-1]
 
     yield make

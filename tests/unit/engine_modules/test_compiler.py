@@ -1,5 +1,6 @@
 """Compiling happens in a process that can be killed, is bounded in time, memory and number, and leaves nothing."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -14,10 +15,13 @@ import wasmtime
 from wasmtime import wat2wasm
 
 from agentvm.engine.cancel import Cancel
+from agentvm.engine.capacity import HostCapacity
+from agentvm.engine.compile_caps import CompileCaps, CompileCost
 from agentvm.engine.compiler import Compiler, CompileResult
 from agentvm.engine.config import EngineProfile, build_config
 from agentvm.errors import CompileLimit, FeatureDisabled, MalformedModule
-from tests.support.wasm_builder import memory_bomb, nested_blocks, time_bomb
+from agentvm.limits.host_catalogue import HostLimits
+from tests.support.wasm_builder import memory_bomb, nested_blocks, plain_functions, time_bomb
 
 PROFILE = EngineProfile(max_wasm_stack_bytes=1 << 20)
 GIB = 1 << 30
@@ -26,16 +30,21 @@ HELLO = wat2wasm('(module (memory (export "memory") 1) (func (export "_start")))
 
 
 @pytest.fixture
-def own_compiler() -> Iterator[Compiler]:
+def own_capacity() -> HostCapacity:
+    return HostCapacity(HostLimits(max_compile_jobs=1))
+
+
+@pytest.fixture
+def own_compiler(own_capacity: HostCapacity) -> Iterator[Compiler]:
     """A compiler with one slot and a process of its own, for tests that disturb it."""
-    compiler = Compiler(max_jobs=1)
+    compiler = Compiler(own_capacity)
     yield compiler
     compiler.close()
 
 
 def _compile(compiler: Compiler, wasm: bytes, **options: object) -> CompileResult:
-    given = {"seconds": 60, "memory_bytes": 2 * GIB} | options
-    return compiler.compile([wasm], PROFILE, **given)  # type: ignore[arg-type]
+    caps = CompileCaps(options.pop("seconds", 60), options.pop("memory_bytes", 2 * GIB))  # type: ignore[arg-type]
+    return compiler.compile([wasm], PROFILE, caps=caps, **options)  # type: ignore[arg-type]
 
 
 def _children(pid: int) -> list[int]:
@@ -78,11 +87,11 @@ def test_compiled_code_loads_into_an_engine_with_another_stack(compiler: Compile
         engine = wasmtime.Engine(build_config(EngineProfile(stack), memory_creator=False))
         module = wasmtime.Module.deserialize_file(engine, f"/proc/self/fd/{result.code.fd}")
         assert [export.name for export in module.exports] == ["memory", "_start"]
-    assert result.cpu_seconds > 0
+    assert result.cost.cpu_seconds > 0
 
 
 def test_pieces_are_joined(compiler: Compiler) -> None:
-    result = compiler.compile([HELLO[:9], memoryview(HELLO)[9:]], PROFILE, seconds=60, memory_bytes=2 * GIB)
+    result = compiler.compile([HELLO[:9], memoryview(HELLO)[9:]], PROFILE, caps=CompileCaps(60, 2 * GIB))
     assert result.code.size_bytes > 0
 
 
@@ -207,7 +216,7 @@ def test_jobs_past_the_cap_wait_and_can_be_cancelled_there(own_compiler: Compile
 
     running = threading.Thread(target=load, args=("first", first))
     running.start()
-    _wait_for(lambda: own_compiler._slots._free == 0)
+    _wait_for(lambda: own_compiler._slots._running.used == 1)
     waiting = threading.Thread(target=load, args=("second", second))
     waiting.start()
     _wait_for(lambda: len(own_compiler._slots._queue) == 1)
@@ -217,7 +226,47 @@ def test_jobs_past_the_cap_wait_and_can_be_cancelled_there(own_compiler: Compile
     first.cancel()
     running.join()
     _compile(own_compiler, HELLO)
-    assert (own_compiler._slots._free, len(own_compiler._slots._queue)) == (1, 0)
+    assert (own_compiler._slots._running.used, len(own_compiler._slots._queue)) == (0, 0)
+
+
+def test_a_raised_cap_lets_waiting_jobs_in(own_capacity: HostCapacity, own_compiler: Compiler) -> None:
+    blocker, ended = Cancel(), threading.Event()
+
+    def block() -> None:
+        with pytest.raises(CompileLimit):
+            _compile(own_compiler, time_bomb(), cancel=blocker)
+
+    def load() -> None:
+        _compile(own_compiler, HELLO)
+        ended.set()
+
+    threads = [threading.Thread(target=block), threading.Thread(target=load)]
+    threads[0].start()
+    _wait_for(lambda: own_capacity.usage()["max_compile_jobs"].used == 1)
+    threads[1].start()
+    _wait_for(lambda: own_capacity.usage()["max_compile_jobs"].refused == 1)
+    own_capacity.configure(HostLimits(max_compile_jobs=2))
+    ended.wait()
+    blocker.cancel()
+    for thread in threads:
+        thread.join()
+    use = own_capacity.usage()["max_compile_jobs"]
+    assert (use.used, use.peak, use.cap) == (0, 2, 2)
+
+
+def test_what_a_compilation_takes_is_reported(compiler: Compiler) -> None:
+    charged: list[CompileCost] = []
+    _compile(compiler, HELLO, memory_bytes=GIB // 2, charge=charged.append)
+    _compile(compiler, plain_functions(50_000), memory_bytes=GIB // 2, charge=charged.append)
+    small, big = charged
+    assert 16 << 20 < small.peak_bytes < big.peak_bytes < GIB // 2
+    assert small.seconds == max(small.cpu_seconds, small.wall_seconds) > 0
+
+
+def test_a_small_module_takes_a_small_part_of_any_cap_on_memory(compiler: Compiler) -> None:
+    """Threads of the compiler reserve address space; there are as few as the cap asks for."""
+    for memory_bytes in (GIB // 4, GIB, 2 * GIB, 8 * GIB):
+        assert _compile(compiler, HELLO, memory_bytes=memory_bytes).cost.peak_bytes < memory_bytes / 2
 
 
 def test_waiting_jobs_run_first_in_first_out(own_compiler: Compiler) -> None:
@@ -233,7 +282,7 @@ def test_waiting_jobs_run_first_in_first_out(own_compiler: Compiler) -> None:
 
     threads = [threading.Thread(target=block)]
     threads[0].start()
-    _wait_for(lambda: own_compiler._slots._free == 0)
+    _wait_for(lambda: own_compiler._slots._running.used == 1)
     for number in range(3):
         threads.append(threading.Thread(target=load, args=(number,)))
         threads[-1].start()
@@ -256,7 +305,7 @@ def test_progress_is_reported_and_its_exception_ends_the_job(own_compiler: Compi
         _compile(own_compiler, time_bomb(), progress=progress)
     assert len(seen) == 4
     _wait_for(lambda: not _children(_zygote(own_compiler)))
-    assert own_compiler._slots._free == 1
+    assert own_compiler._slots._running.used == 0
 
 
 def test_a_killed_child_is_a_typed_error(own_compiler: Compiler) -> None:
@@ -301,8 +350,9 @@ def test_a_killed_compiler_process_is_a_typed_error_and_is_replaced(own_compiler
 
 
 def test_closing_leaves_no_process_and_no_descriptor() -> None:
+    gc.collect()  # errors of other tests hold their jobs' descriptors
     before = sorted(os.listdir("/proc/self/fd"))
-    compiler = Compiler(max_jobs=1)
+    compiler = Compiler(HostCapacity(HostLimits(max_compile_jobs=1)))
     result = _compile(compiler, HELLO)
     zygote = _zygote(compiler)
     compiler.close()
@@ -313,13 +363,16 @@ def test_closing_leaves_no_process_and_no_descriptor() -> None:
 
 _PROGRAM = """
 import sys, threading
+from agentvm.engine.capacity import HostCapacity
+from agentvm.engine.compile_caps import CompileCaps
 from agentvm.engine.compiler import Compiler
 from agentvm.engine.config import EngineProfile
+from agentvm.limits.host_catalogue import HostLimits
 from tests.support.wasm_builder import time_bomb
 {setup}
-compiler = Compiler(max_jobs=1)
+compiler = Compiler(HostCapacity(HostLimits(max_compile_jobs=1)))
 def load():
-    compiler.compile([time_bomb()], EngineProfile(1 << 20), seconds=100, memory_bytes=1 << 31,
+    compiler.compile([time_bomb()], EngineProfile(1 << 20), caps=CompileCaps(100, 1 << 31),
                      progress=lambda _: started.set())
 started = threading.Event()
 threading.Thread(target=load, daemon=True).start()
@@ -385,10 +438,12 @@ def test_the_compiler_writes_nothing_to_our_standard_streams(tmp_path: Path) -> 
     script = (
         "import os, sys\n"
         "from wasmtime import wat2wasm\n"
+        "from agentvm.engine.capacity import host_capacity\n"
+        "from agentvm.engine.compile_caps import CompileCaps\n"
         "from agentvm.engine.compiler import Compiler\n"
         "from agentvm.engine.config import EngineProfile\n"
-        "compiler = Compiler()\n"
-        "compiler.compile([wat2wasm('(module)')], EngineProfile(1 << 20), seconds=9, memory_bytes=1 << 31)\n"
+        "compiler = Compiler(host_capacity())\n"
+        "compiler.compile([wat2wasm('(module)')], EngineProfile(1 << 20), caps=CompileCaps(9, 1 << 31))\n"
         "zygote = compiler._zygote._process.pid\n"
         "inodes = {os.stat(f'/proc/{zygote}/fd/{fd}').st_ino for fd in os.listdir(f'/proc/{zygote}/fd')}\n"
         "sys.exit(any(os.fstat(fd).st_ino in inodes for fd in (0, 1, 2)))\n"

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from agentvm.engine.capacity import HostCapacity
 from agentvm.engine.digest import digest, digest_file
 from agentvm.engine.disk_cache import DiskCache, Stored, default_directory
+from agentvm.limits.host_catalogue import HostLimits
 
 ROOT = str(Path(__file__).parents[3])
 CODE = bytes(range(256)) * 40
+
+
+def _capacity(**limits: int) -> HostCapacity:
+    return HostCapacity(HostLimits(**limits))
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(directory: Path) -> Iterator[DiskCache]:
-    cache = DiskCache(str(directory), 1 << 20)
+    cache = DiskCache(str(directory), _capacity())
     yield cache
     cache.close()
 
@@ -115,7 +121,7 @@ def test_a_file_or_directory_of_another_user_is_refused(cache: DiskCache, direct
     os.chown(directory / "k.cwasm", 12345, 12345)
     assert _load(cache, "k") is None
     os.chown(directory, 12345, 12345)
-    other = DiskCache(str(directory), 1 << 20)
+    other = DiskCache(str(directory), _capacity())
     assert not _store(other, "k")
     assert "belongs to user 12345" in other.info().reason
 
@@ -168,7 +174,7 @@ def test_an_unsafe_directory_turns_the_cache_off_with_one_warning(
 
 
 def test_a_cache_that_is_off_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    cache = DiskCache(None, 1 << 20)
+    cache = DiskCache(None, _capacity())
     with caplog.at_level(logging.DEBUG, "agentvm"):
         assert not _store(cache, "k")
         assert _load(cache, "k") is None
@@ -178,7 +184,7 @@ def test_a_cache_that_is_off_says_nothing(caplog: pytest.LogCaptureFixture) -> N
 
 def test_the_cap_on_bytes_removes_the_least_recently_used(directory: Path) -> None:
     one = len(CODE) + 200
-    cache = DiskCache(str(directory), 3 * one)
+    cache = DiskCache(str(directory), _capacity(max_cache_bytes=3 * one))
     for number, key in enumerate("abc"):
         assert _store(cache, key)
         os.utime(directory / f"{key}.cwasm", ns=(number, number))
@@ -189,10 +195,41 @@ def test_the_cap_on_bytes_removes_the_least_recently_used(directory: Path) -> No
     cache.close()
 
 
+def test_the_cap_on_files_removes_the_least_recently_used(directory: Path) -> None:
+    capacity = _capacity(max_cache_files=2)
+    cache = DiskCache(str(directory), capacity)
+    for number, key in enumerate("abc"):
+        assert _store(cache, key)
+        os.utime(directory / f"{key}.cwasm", ns=(number, number))
+    assert {path.stem for path in directory.iterdir()} == {"b", "c"}
+    use = capacity.usage()["max_cache_files"]
+    assert (use.used, use.peak, use.refused) == (2, 2, 1)
+    assert cache.info().max_entries == 2
+    cache.close()
+
+
+def test_usage_follows_what_other_processes_do_to_the_directory(directory: Path) -> None:
+    capacity = _capacity()
+    cache = DiskCache(str(directory), capacity)
+    for key in "abc":
+        assert _store(cache, key)
+    usage = capacity.usage()
+    assert usage["max_cache_files"].used == 3
+    assert usage["max_cache_bytes"].used == sum(path.stat().st_size for path in directory.iterdir())
+    (directory / "a.cwasm").unlink()
+    cache.info()
+    assert capacity.usage()["max_cache_files"].used == 2
+    cache.clear()
+    usage = capacity.usage()
+    assert (usage["max_cache_files"].used, usage["max_cache_bytes"].used) == (0, 0)
+    assert usage["max_cache_files"].peak == 3
+    cache.close()
+
+
 def test_a_module_above_the_cap_is_not_cached_and_evicts_nothing(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = DiskCache(str(directory), len(CODE) + 500)
+    cache = DiskCache(str(directory), _capacity(max_cache_bytes=len(CODE) + 500))
     assert _store(cache, "small")
     with caplog.at_level(logging.WARNING, "agentvm"):
         assert not _store(cache, "big", code=CODE * 2)
@@ -238,10 +275,11 @@ def test_a_full_disk_is_one_warning_and_leaves_nothing(
 ) -> None:
     script = (
         "import os, resource, sys, logging\n"
+        "from agentvm.engine.capacity import host_capacity\n"
         "from agentvm.engine.disk_cache import DiskCache\n"
         "logging.basicConfig()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"  # writing past it fails like a full disk
-        "cache = DiskCache(sys.argv[1], 1 << 20)\n"
+        "cache = DiskCache(sys.argv[1], host_capacity())\n"
         "source = os.memfd_create('code')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "os.write(source, b'x' * 5000)\n"
@@ -263,8 +301,9 @@ def test_a_full_disk_is_one_warning_and_leaves_nothing(
 def test_racing_processes_leave_one_good_entry(cache: DiskCache, directory: Path) -> None:
     script = (
         "import os, sys\n"
+        "from agentvm.engine.capacity import host_capacity\n"
         "from agentvm.engine.disk_cache import DiskCache\n"
-        "cache = DiskCache(sys.argv[1], 1 << 20)\n"
+        "cache = DiskCache(sys.argv[1], host_capacity())\n"
         "source = os.memfd_create('code')\n"
         "os.write(source, bytes(range(256)) * 40)\n"
         "for _ in range(200):\n"

@@ -12,7 +12,8 @@ from wasmtime import Engine, Instance, Module, Store, Trap, WasmtimeError, wat2w
 from agentvm.engine import validate
 from agentvm.engine.image import Cut, Image, cut
 from agentvm.engine.wasm import DATA, parse
-from agentvm.limits.catalogue import Caps, Limits
+from agentvm.limits.caps import Caps
+from agentvm.limits.catalogue import Limits
 
 ENGINE = Engine()
 PAGE = 65_536

@@ -13,6 +13,7 @@ from wasmtime import wat2wasm
 
 from agentvm.engine.cancel import Cancel
 from agentvm.engine.capacity import host_capacity
+from agentvm.engine.compile_caps import CompileCost
 from agentvm.engine.module import LoadRequest, ModuleLoader
 from agentvm.engine.program import GuestProgram
 from agentvm.errors import CompileLimit, InvalidArgument, MalformedModule, ModuleLimit, NotRunnable, ProgramNotFound
@@ -36,8 +37,8 @@ class Compiles:
         self.count = 0
         self.request = request_of(charge=self._charge, **changes)
 
-    def _charge(self, seconds: float) -> None:
-        assert seconds > 0
+    def _charge(self, cost: CompileCost) -> None:
+        assert cost.seconds > 0
         self.count += 1
 
 
@@ -218,22 +219,43 @@ def test_a_refused_module_is_not_compiled_again(loader: ModuleLoader, request_of
 
 def test_memory_keeps_the_most_recently_used(make_loader: Loaders, request_of: Requests) -> None:
     size = make_loader(disk=False).load(_variant(0), request_of()).size_bytes
-    loader = make_loader(disk=False, memory_bytes=2 * size + size // 2)
+    loader = make_loader(disk=False, max_cached_module_bytes=2 * size + size // 2)
     first = loader.load(_variant(0), request_of())
     loader.load(_variant(1), request_of())
     assert loader.load(_variant(0), request_of()) is first
     loader.load(_variant(2), request_of())  # takes the place of 1
     statistics = loader.statistics()
     assert (statistics.modules, statistics.evictions) == (2, 1)
-    assert statistics.size_bytes <= statistics.max_bytes
+    use = loader._capacity.usage()["max_cached_module_bytes"]
+    assert use.used == statistics.size_bytes <= use.cap == 2 * size + size // 2
+    assert (use.refused, use.warnings) == (1, 1)
     assert loader.load(_variant(0), request_of()) is first
     compiles = Compiles(request_of)
     loader.load(_variant(1), compiles.request)
     assert compiles.count == 1
 
 
+def test_memory_keeps_no_more_modules_than_the_cap(make_loader: Loaders, request_of: Requests) -> None:
+    loader = make_loader(disk=False, max_cached_modules=2)
+    for number in range(3):
+        loader.load(_variant(number), request_of())
+    use = loader._capacity.usage()["max_cached_modules"]
+    assert (use.used, use.peak, use.refused) == (2, 2, 1)
+    compiles = Compiles(request_of)
+    loader.load(_variant(2), compiles.request)
+    assert compiles.count == 0
+    loader.close()
+    assert loader._capacity.usage()["max_cached_modules"].used == 0
+
+
+def test_a_guests_module_that_takes_too_long_names_the_guests_cap(loader: ModuleLoader, request_of: Requests) -> None:
+    program = GuestProgram(lambda cap: time_bomb(), len(time_bomb()))
+    with pytest.raises(CompileLimit, match=r"max_guest_compile_seconds allows, 0.5 s; .*max_guest_compile_seconds=1"):
+        loader.load(program, request_of(max_guest_compile_seconds=0.5))
+
+
 def test_an_evicted_module_lives_as_long_as_it_is_used(make_loader: Loaders, request_of: Requests) -> None:
-    loader = make_loader(disk=False, memory_bytes=1)  # nothing fits
+    loader = make_loader(disk=False, max_cached_module_bytes=1)  # nothing fits
     module = loader.load(BIG_DATA, request_of())
     assert loader.statistics().modules == 0
     assert module.image is not None
@@ -248,7 +270,7 @@ def test_an_evicted_module_lives_as_long_as_it_is_used(make_loader: Loaders, req
 
 
 def test_loading_many_modules_leaks_no_descriptors(make_loader: Loaders, request_of: Requests) -> None:
-    loader = make_loader(disk=False, memory_bytes=1)
+    loader = make_loader(disk=False, max_cached_module_bytes=1)
     loader.load(_variant(0), request_of())
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1, 20):
@@ -264,19 +286,21 @@ def test_a_host_out_of_descriptors_is_a_typed_error_at_every_step(tmp_path: Path
     script = (
         "import os, resource, sys\n"
         "from wasmtime import wat2wasm\n"
-        "from agentvm.engine.cache import ModuleCache\n"
+        "from agentvm.engine.capacity import HostCapacity\n"
         "from agentvm.engine.config import EngineProfile\n"
-        "from agentvm.engine.disk_cache import DiskCache\n"
         "from agentvm.engine.module import LoadRequest, ModuleLoader\n"
         "from agentvm.errors import HostLimit\n"
-        "from agentvm.limits.catalogue import Caps, Limits\n"
+        "from agentvm.limits.caps import Caps\n"
+        "from agentvm.limits.catalogue import Limits\n"
+        "from agentvm.limits.host_catalogue import HostLimits\n"
+        "capacity = HostCapacity(HostLimits(max_cached_module_bytes=1))\n"
         "request = LoadRequest(caps=Caps(Limits()), profile=EngineProfile(1 << 20))\n"
         "text = '(module (memory 2) (data (i32.const 5000) \"' + 'x' * 20000 + '\") (func (export \"f%d\")))'\n"
         "programs = [bytes(wat2wasm(text % n)) for n in range(24)]\n"
         "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "refused = loaded = 0\n"
         "for n, program in enumerate(programs):\n"
-        "    loader = ModuleLoader(ModuleCache(1), DiskCache(sys.argv[1] if n % 2 else None, 1 << 30))\n"
+        "    loader = ModuleLoader(capacity, sys.argv[1] if n % 2 else None)\n"
         "    used = len(os.listdir('/proc/self/fd')) - 1\n"
         "    resource.setrlimit(resource.RLIMIT_NOFILE, (used + n, hard))\n"
         "    try:\n"
@@ -302,7 +326,7 @@ def test_a_host_out_of_descriptors_is_a_typed_error_at_every_step(tmp_path: Path
 
 def test_an_image_counts_among_the_hosts_descriptors(make_loader: Loaders, request_of: Requests) -> None:
     gauge = host_capacity().gauge("max_host_fds")
-    loader = make_loader(disk=False, memory_bytes=1)
+    loader = make_loader(disk=False, max_cached_module_bytes=1)
     loader.load(BIG_DATA, request_of())
     before = gauge.used  # charges of closed images are given back by the next one
     modules = [loader.load(BIG_DATA, request_of()) for _ in range(3)]
@@ -360,7 +384,7 @@ def test_a_fresh_file_is_read_each_time(loader: ModuleLoader, request_of: Reques
 def test_a_guests_file_is_read_once_for_an_identity(loader: ModuleLoader, request_of: Requests) -> None:
     reads: list[int] = []
 
-    def read() -> bytes:
+    def read(cap: float) -> bytes:
         reads.append(1)
         return HELLO
 
@@ -373,16 +397,16 @@ def test_a_guests_file_is_read_once_for_an_identity(loader: ModuleLoader, reques
 
 
 def test_a_guests_file_has_the_guests_caps(loader: ModuleLoader, request_of: Requests) -> None:
-    def never() -> bytes:
+    def never(cap: float) -> bytes:
         raise AssertionError("read although it is too big")
 
     program = GuestProgram(never, 9 << 20)
     with pytest.raises(ModuleLimit, match="max_guest_module_bytes"):
         loader.load(program, request_of())
     request = request_of()
-    assert request.compile_caps(_open(program))[0] == 10
-    assert request.compile_caps(_open(HELLO))[0] == 120
-    assert request_of(max_compile_seconds=3).compile_caps(_open(program))[0] == 3
+    assert request.compile_caps(_open(program)).seconds == 10
+    assert request.compile_caps(_open(HELLO)).seconds == 120
+    assert request_of(max_compile_seconds=3).compile_caps(_open(program)).seconds == 3
 
 
 def _open(source):
@@ -438,7 +462,8 @@ def test_two_processes_racing_for_the_same_module_both_get_it(tmp_path: Path) ->
         "from wasmtime import wat2wasm\n"
         "from agentvm.engine.config import EngineProfile\n"
         "from agentvm.engine.module import load_module\n"
-        "from agentvm.limits.catalogue import Caps, Limits\n"
+        "from agentvm.limits.caps import Caps\n"
+        "from agentvm.limits.catalogue import Limits\n"
         "wasm = bytes(wat2wasm('(module (func (export \"_start\")))'))\n"
         "module = load_module(wasm, caps=Caps(Limits()), profile=EngineProfile(1 << 20), require='command')\n"
         "print(list(module.info.exports), [e.name for e in module.handle.exports])\n"

@@ -11,7 +11,8 @@ from agentvm.engine import validate
 from agentvm.engine.module_info import Export, ExternKind, Import, MemoryType, ModuleInfo, Signature, TableType
 from agentvm.engine.wasm import parse
 from agentvm.errors import FeatureDisabled, MalformedModule, ModuleLimit, NotRunnable, NotWasm
-from agentvm.limits.catalogue import Caps, Limits
+from agentvm.limits.caps import Caps
+from agentvm.limits.catalogue import Limits
 from tests.support.wasm_builder import leb, module, name, plain_functions, section, vec
 
 CAPS = Caps(Limits())

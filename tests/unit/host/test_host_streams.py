@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from agentvm import Limits
 from agentvm.clock import SystemClock
 from agentvm.errno import Errno, KernelError
 from agentvm.host.streams import pump_in, pump_out
 from agentvm.kernel.pipe import HostPipeEnd, Pipe, PipeReader, PipeWriter
+from agentvm.limits.registry import Registry
 
 SOON_S = 30  # a bound for what takes no time: only a hang reaches it
 
@@ -23,7 +25,7 @@ class Stream:
 
     def __init__(self, *, to_guest: bool) -> None:
         self.lock = threading.Lock()
-        self.pipe = Pipe(1 << 16)
+        self.pipe = Pipe(Registry(Limits()))
         self.guest = PipeReader(self.pipe) if to_guest else PipeWriter(self.pipe)
         self.end = HostPipeEnd(self.pipe, self.lock, SystemClock(), reads=not to_guest)
         self.read_fd, self.write_fd = os.pipe()
@@ -171,7 +173,7 @@ def _is_full(fd: int) -> bool:
 def test_stop_ends_a_pump_whose_guest_does_not_read(stdin: Stream) -> None:
     pump = pump_in(stdin.read_fd, stdin.end)
     os.set_blocking(stdin.write_fd, False)
-    while len(stdin.pipe.data) < stdin.pipe.capacity:
+    while stdin.pipe.has_room():
         try:
             os.write(stdin.write_fd, bytes(4096))
         except BlockingIOError:

@@ -10,6 +10,8 @@ from agentvm import Errno, ManualClock
 from agentvm.errno import KernelError
 from agentvm.kernel.pipe import PIPE_BUF, HostPipeEnd, Pipe, PipeReader, PipeWriter
 from agentvm.kernel.wait import Lock, Readiness
+from agentvm.limits.catalogue import Limits
+from agentvm.limits.registry import Registry
 
 CAPACITY = 2 * PIPE_BUF
 
@@ -18,8 +20,12 @@ def _views(*pieces: bytes) -> list[memoryview]:
     return [memoryview(piece) for piece in pieces]
 
 
+def _pipe(capacity: int) -> Pipe:
+    return Pipe(Registry(Limits(max_pipe_bytes=capacity)))
+
+
 def _ends(capacity: int = CAPACITY) -> tuple[PipeReader, PipeWriter]:
-    pipe = Pipe(capacity)
+    pipe = _pipe(capacity)
     return PipeReader(pipe), PipeWriter(pipe)
 
 
@@ -118,7 +124,7 @@ def _host(pipe: Pipe, lock: Lock, *, reads: bool) -> HostPipeEnd:  # type: ignor
 
 
 def test_host_ends_block_and_lose_nothing() -> None:
-    lock, pipe = Lock(), Pipe(PIPE_BUF)
+    lock, pipe = Lock(), _pipe(PIPE_BUF)
     reader, writer = _host(pipe, lock, reads=True), _host(pipe, lock, reads=False)
     data = bytes(range(256)) * 300
     with ThreadPoolExecutor(1) as pool:
@@ -136,7 +142,7 @@ def test_host_ends_block_and_lose_nothing() -> None:
 
 
 def test_closing_a_host_end_ends_its_own_call_and_the_other_side_s() -> None:
-    lock, pipe = Lock(), Pipe(PIPE_BUF)
+    lock, pipe = Lock(), _pipe(PIPE_BUF)
     reader, writer = _host(pipe, lock, reads=True), _host(pipe, lock, reads=False)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(reader.read)
@@ -149,10 +155,67 @@ def test_closing_a_host_end_ends_its_own_call_and_the_other_side_s() -> None:
 
 
 def test_a_host_s_write_tells_how_much_was_taken_before_the_reader_went() -> None:
-    lock, pipe = Lock(), Pipe(PIPE_BUF)
+    lock, pipe = Lock(), _pipe(PIPE_BUF)
     reader, writer = _host(pipe, lock, reads=True), _host(pipe, lock, reads=False)
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(writer.write, bytes(PIPE_BUF + 1000))
         assert len(reader.read(10)) == 10
         reader.close()
         assert PIPE_BUF <= writing.result() <= PIPE_BUF + 10
+
+
+def test_threads_of_the_host_may_share_an_end_and_closing_it_ends_all_their_calls() -> None:
+    lock, pipe = Lock(), _pipe(PIPE_BUF)
+    reader, writer = _host(pipe, lock, reads=True), _host(pipe, lock, reads=False)
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(reader.read, 1) for _ in range(4)]
+        assert writer.write(b"ab") == 2
+        reader.close()
+        assert sorted(call.result() for call in reading)[:2] == [b"", b""]
+        assert {call.result() for call in reading} <= {b"", b"a", b"b"}
+
+
+# -- the registry -----------------------------------------------------------------------------------------------------
+def test_the_registry_knows_a_pipe_while_it_has_both_ends_and_keeps_what_it_came_to() -> None:
+    for first in (PipeReader, PipeWriter):
+        registry = Registry(Limits(max_pipe_bytes=PIPE_BUF))
+        pipe = Pipe(registry)
+        reader, writer = PipeReader(pipe), PipeWriter(pipe)
+        writer.write_nowait(_views(bytes(PIPE_BUF)))
+        with pytest.raises(KernelError, match="EAGAIN"):
+            writer.write_nowait(_views(b"x"))
+        use = registry.snapshot()["max_pipe_bytes"]
+        assert (use.used, use.peak, use.refused, use.warnings) == (PIPE_BUF, PIPE_BUF, 1, 1)
+        (reader if first is PipeReader else writer).on_last_close()
+        assert not registry._objects
+        (writer if first is PipeReader else reader).on_last_close()
+        use = registry.snapshot()["max_pipe_bytes"]
+        assert (use.used, use.peak, use.refused, use.warnings) == (0, PIPE_BUF, 1, 1)
+        assert not pipe.data, "what nobody can read is let go of"
+
+
+def test_each_wait_of_a_host_s_writer_is_counted() -> None:
+    registry, lock = Registry(Limits(max_pipe_bytes=PIPE_BUF)), Lock()
+    pipe = Pipe(registry)
+    reader, writer = _host(pipe, lock, reads=True), _host(pipe, lock, reads=False)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(writer.write, bytes(3 * PIPE_BUF))
+        got = 0
+        while got < 3 * PIPE_BUF:
+            got += len(reader.read())
+        assert writing.result() == got
+    assert 1 <= registry.snapshot()["max_pipe_bytes"].refused <= 2
+
+
+def test_raising_the_cap_lets_a_writer_go_on_that_waits() -> None:
+    registry, lock = Registry(Limits(max_pipe_bytes=PIPE_BUF)), Lock()
+    pipe = Pipe(registry)
+    PipeReader(pipe)
+    writer = _host(pipe, lock, reads=False)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(writer.write, bytes(3 * PIPE_BUF))
+        while not pipe.waiters:
+            pass
+        with lock:
+            registry.raise_to(Limits(max_pipe_bytes=3 * PIPE_BUF))
+        assert writing.result(60) == 3 * PIPE_BUF

@@ -2,27 +2,25 @@
 
 import pytest
 
-from agentvm import Errno
+from agentvm import Errno, Limits
 from agentvm.errno import KernelError
 from agentvm.kernel.pipe import Pipe
 from agentvm.kernel.socket import Listener, SocketFile
 from agentvm.kernel.stat import FdFlags, Filetype
 from agentvm.kernel.wait import Readiness, WaitQueue
-from agentvm.limits.catalogue import SPECS
 from agentvm.limits.gauge import Gauge
+from agentvm.limits.registry import Registry
 
-CAPACITY = 8192
 
-
-def _gauge(cap: int = 10) -> Gauge:
-    return Gauge(SPECS["max_sockets"], cap)
+def _registry(**limits: int) -> Registry:
+    return Registry(Limits(max_sockets=limits.pop("max_sockets", 10), **limits))
 
 
 def _pair() -> tuple[SocketFile, SocketFile, Gauge]:
-    gauge = _gauge()
+    registry, queue = _registry(), WaitQueue()
+    gauge = registry.gauge("max_sockets")
     gauge.acquire(2)
-    queue = WaitQueue()
-    one, two = Pipe(CAPACITY, queue), Pipe(CAPACITY, queue)
+    one, two = Pipe(registry, queue), Pipe(registry, queue)
     return SocketFile(one, two, gauge), SocketFile(two, one, gauge), gauge
 
 
@@ -90,19 +88,12 @@ def test_both_ends_give_their_places_back_once() -> None:
     assert gauge.used == 0
 
 
-def _connect(listener: Listener) -> tuple[Pipe, Pipe]:
-    queue = WaitQueue()
-    incoming, outgoing = Pipe(CAPACITY, queue), Pipe(CAPACITY, queue)
-    listener.connect(incoming, outgoing)
-    return incoming, outgoing
-
-
 def test_a_listener_hands_out_connections_in_their_order() -> None:
-    listener = Listener(_gauge())
+    listener = Listener(_registry())
     assert listener.readiness() is Readiness.NONE
     assert _errno(listener.accept_nowait, FdFlags(0)) is Errno.EAGAIN
-    first, _ = _connect(listener)
-    second, _ = _connect(listener)
+    first, _ = listener.connect()
+    second, _ = listener.connect()
     assert listener.readiness() is Readiness.READ
     first.write_nowait([memoryview(b"1")])
     second.write_nowait([memoryview(b"2")])
@@ -113,30 +104,44 @@ def test_a_listener_hands_out_connections_in_their_order() -> None:
 
 
 def test_the_other_end_of_a_queued_connection_is_neither_at_its_end_nor_broken() -> None:
-    incoming, outgoing = _connect(Listener(_gauge()))
-    assert (incoming.readers, outgoing.writers) == (1, 1)
+    to_guest, from_guest = Listener(_registry()).connect()
+    assert (to_guest.readers, from_guest.writers) == (1, 1)
 
 
 def test_a_listener_s_backlog_and_max_sockets_bound_what_waits() -> None:
-    gauge = _gauge(5)
-    listener = Listener(gauge, backlog=2)
-    _connect(listener)
-    _connect(listener)
-    assert _errno(_connect, listener) is Errno.EAGAIN
-    other = Listener(gauge, backlog=10)
-    _connect(other)
-    assert _errno(_connect, other) is Errno.ENFILE
-    assert (gauge.used, gauge.peak) == (5, 5)
+    registry = _registry(max_sockets=5, max_listener_backlog=2)
+    listener, other = Listener(registry), Listener(registry)
+    listener.connect()
+    listener.connect()
+    assert _errno(listener.connect) is Errno.EAGAIN
+    other.connect()
+    assert _errno(other.connect) is Errno.ENFILE
+    use = registry.snapshot()["max_listener_backlog"]
+    assert (use.used, use.peak, use.refused, use.warnings) == (2, 2, 1, 1)
+    assert registry.gauge("max_sockets").used == 5
+
+
+def test_a_refused_connection_holds_nothing() -> None:
+    registry = _registry(max_sockets=2, max_listener_backlog=1)
+    listener = Listener(registry)
+    listener.connect()
+    before = len(registry._objects)
+    assert _errno(listener.connect) is Errno.ENFILE
+    registry.raise_to(Limits(max_sockets=9))
+    assert _errno(listener.connect) is Errno.EAGAIN
+    assert (registry.gauge("max_sockets").used, len(registry._objects)) == (2, before)
 
 
 def test_a_closed_listener_refuses_and_ends_what_waited() -> None:
-    gauge = _gauge()
-    listener = Listener(gauge)
-    incoming, outgoing = _connect(listener)
+    registry = _registry()
+    listener = Listener(registry)
+    to_guest, from_guest = listener.connect()
     listener.on_last_close()
-    assert (incoming.readers, outgoing.writers, gauge.used) == (0, 0, 0)
-    assert _errno(_connect, listener) is Errno.ECONNREFUSED
+    assert (to_guest.readers, from_guest.writers, registry.gauge("max_sockets").used) == (0, 0, 0)
+    assert _errno(listener.connect) is Errno.ECONNREFUSED
+    assert registry.snapshot()["max_listener_backlog"].used == 0
+    assert not registry._objects
 
 
 def test_reading_a_listener_is_enotconn() -> None:
-    assert _errno(Listener(_gauge()).read_nowait, []) is Errno.ENOTCONN
+    assert _errno(Listener(_registry()).read_nowait, []) is Errno.ENOTCONN

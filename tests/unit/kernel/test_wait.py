@@ -153,15 +153,17 @@ def test_every_waiter_of_a_queue_is_woken(pool: ThreadPoolExecutor) -> None:
     assert [result.result(60) for result in waiting] == [True, True]
 
 
-def test_a_host_thread_s_wait_can_be_cancelled(pool: ThreadPoolExecutor) -> None:
-    thread, lock = HostThread(), Lock()
+def test_a_thread_of_the_host_waits_like_a_process(pool: ThreadPoolExecutor) -> None:
+    lock, queue, done = Lock(), WaitQueue(), list[int]()
 
     def wait() -> bool:
         with lock:
-            return block_until(thread, lock, ManualClock(), [], lambda: thread.cancelled)
+            return block_until(HostThread(), lock, ManualClock(), [queue], lambda: bool(done))
 
     waiting = pool.submit(wait)
-    thread.cancel()
+    with lock:
+        done.append(1)
+        queue.notify()
     assert waiting.result(60)
 
 

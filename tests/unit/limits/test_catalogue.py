@@ -4,7 +4,9 @@ import pytest
 
 from agentvm import Limits
 from agentvm.errors import InvalidLimit
-from agentvm.limits.catalogue import SPECS, Caps, find_spec
+from agentvm.limits.caps import Caps
+from agentvm.limits.catalogue import SPECS
+from agentvm.limits.names import find_spec
 from agentvm.limits.spec import UNLIMITED, Kind, Unit
 
 
@@ -31,27 +33,12 @@ def test_a_limit_is_found_by_its_spellings(spelling: str) -> None:
     assert dict(Limits.of({spelling: 7}).given()) == {"max_open_fds": 7}
 
 
-def test_aliases_are_unique_and_no_names() -> None:
-    aliases = [alias for spec in SPECS.values() for alias in spec.aliases]
-    assert len(aliases) == len(set(aliases))
-    assert not set(aliases) & set(SPECS)
-    for spec in SPECS.values():
-        for alias in spec.aliases:
-            assert find_spec(alias) is spec
-
-
 @pytest.mark.parametrize(
     ("name", "near"), [("max_memory", "max_memory_bytes"), ("max_proceses", "max_processes"), ("max_fuels", "max_fuel")]
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(InvalidLimit, match=f"there is no limit '{name}'; did you mean .*{near}"):
         Limits.of({name: 1})
-
-
-def test_a_name_like_nothing_is_refused_without_a_guess() -> None:
-    with pytest.raises(InvalidLimit) as caught:
-        find_spec("zzz")
-    assert str(caught.value) == "there is no limit 'zzz'"
 
 
 # -- caps -------------------------------------------------------------------------------------------------------------
