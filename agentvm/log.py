@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
@@ -243,6 +242,8 @@ def _pass_on(level: str, event: str, failure: BaseException | None, fields: dict
 
 
 def _line(level: str, event: str, failure: BaseException | None, fields: dict[str, Any]) -> _Line:
+    from datetime import UTC, datetime  # importing it takes as long as starting a VM
+
     fields = {"timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", **fields}
     if failure is not None:
         # As text: the frames hold memory of guests.

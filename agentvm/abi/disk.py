@@ -69,6 +69,9 @@ def _subject(spec: SyscallSpec) -> Callable[[CallContext, Sequence[Any]], bool]:
     if not paths:
         fd = kinds.index(_FD)
         return lambda ctx, arguments: _is_on_disk(ctx, arguments[fd])
+    if len(paths) == 1:
+        ((base, path),) = paths
+        return lambda ctx, arguments: _leads_to_disk(ctx, arguments[base], arguments[path])
     return lambda ctx, arguments: any(_leads_to_disk(ctx, arguments[base], arguments[path]) for base, path in paths)
 
 

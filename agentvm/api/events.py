@@ -49,13 +49,16 @@ def _flush_log() -> None:
     _log_outlet.flush(_EXIT_SECONDS)
 
 
+#: One for all VMs: who listens changes rarely.
+_changing = threading.Lock()
+
+
 class Events:
     """Who hears of the events of one VM, or of the whole process. Any thread."""
 
     def __init__(self, announcer: Announcer) -> None:
         """All that it announces goes to the log, at the levels at which anybody listens."""
         self._announcer = announcer
-        self._lock = threading.Lock()
         announcer.outlets = (*announcer.outlets, _log_outlet)
 
     def call(self, callback: Callback) -> Forget:
@@ -82,11 +85,11 @@ class Events:
                 sink.hurry(self._announcer.vm)
 
     def _add(self, sink: EventSink) -> None:
-        with self._lock:
+        with _changing:
             self._announcer.outlets = (*self._announcer.outlets, sink)
 
     def _remove(self, sink: EventSink) -> None:
-        with self._lock:
+        with _changing:
             self._announcer.outlets = tuple(other for other in self._announcer.outlets if other is not sink)
 
 

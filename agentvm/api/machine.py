@@ -89,7 +89,7 @@ class VMMachine:
     def __init__(self, kernel: "Kernel", *, traced: bool) -> None:
         """`traced`: the contexts of the processes to start have a `trace`."""
         self._kernel = kernel
-        self._profile = EngineProfile(int(kernel.registry.caps["max_wasm_stack_bytes"]))
+        self._profile = EngineProfile(int(kernel.registry.caps.now["max_wasm_stack_bytes"]))
         self._machine = Machine(kernel.registry)
         self._lock = threading.Lock()
         self._loading: set[_Loading] = set()  # guarded by _lock; one for each thread of the host that loads
@@ -119,7 +119,7 @@ class VMMachine:
         try:
             module = load_module(
                 open_guest_file(program, self._files) if isinstance(program, GuestFile) else program,
-                caps={**self._kernel.registry.caps, **caps} if caps else self._kernel.registry.caps,
+                caps={**self._kernel.registry.caps.now, **caps} if caps else self._kernel.registry.caps.now,
                 profile=self._profile,
                 available_imports=available_import,
                 require="reactor" if reactor else "command",
@@ -147,9 +147,10 @@ class VMMachine:
         """Count what a module needs against its ceilings; what compiling took only where it was compiled."""
         registry = self._kernel.registry
         with self._kernel.lock:
-            if (info, is_guests) != self._noted:  # the same again tells no ceiling anything new
-                self._noted = info, is_guests
-                registry.measure(info.counts)
+            noted = self._noted
+            if noted is None or noted[0] is not info or noted[1] != is_guests:
+                self._noted = info, is_guests  # the same again tells no ceiling anything new
+                registry.measure(info.counts, is_lasting=True)
                 registry.measure({"max_guest_module_bytes" if is_guests else "max_module_bytes": info.size_bytes})
             if cost is not None:
                 seconds_limit = "max_guest_compile_seconds" if is_guests else "max_compile_seconds"

@@ -202,7 +202,7 @@ class AgentVM:
     ) -> "tuple[Launched, CallContext]":
         """Start a program. `started` is told of it before it runs, so that Ctrl-C at any moment leaves none behind."""
         self._check_open()
-        image, caps = make_image(program, options), own_caps(options.limits, self._kernel.registry.caps)
+        image, caps = make_image(program, options), own_caps(options.limits, self._kernel.registry.caps.now)
         count_action(self._kernel)
         machine = self._running_machine()
         module, compile_seconds = machine.load(

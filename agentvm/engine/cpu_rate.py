@@ -111,6 +111,7 @@ class CpuRate:
         """Pay what a process that has ended still owes, and forget it."""
         with self._lock:
             self._bucket.charge(seconds, monotonic())
-            self._queue.pop(process, None)
-            self._admitted.discard(process)
-            self._change_turn()
+            if self._queue or self._admitted:
+                self._queue.pop(process, None)
+                self._admitted.discard(process)
+                self._change_turn()

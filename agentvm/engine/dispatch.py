@@ -31,11 +31,17 @@ _TABLES = {"wasi_snapshot_preview1": PREVIEW1, "wasi_unstable": UNSTABLE}
 
 def available_import(module: str, name: str) -> Signature | None:
     """Return the type of a function that a module may import; None if there is no such function."""
-    table = _TABLES.get(module)
-    if table is None or name not in table:
-        return None
-    spec = table[name]
-    return Signature(spec.wasm_params, spec.wasm_results)
+    known = _signatures.get((module, name))
+    if known is None:
+        table = _TABLES.get(module)
+        if table is None or name not in table:
+            return None
+        spec = table[name]
+        known = _signatures[module, name] = Signature(spec.wasm_params, spec.wasm_results)
+    return known
+
+
+_signatures: dict[tuple[str, str], Signature] = {}  # bounded by the calls that there are
 
 
 #: Raw values lie 16 bytes apart; no call has more than this many.

@@ -137,7 +137,7 @@ class Machine:
         _check_depth()
         host_signals.ensure()
         self._use(linker)
-        caps = self._registry.caps
+        caps = self._registry.caps.now
         linked = link(module, linker)
         if entry == "_start" and not linked.has_entry(entry):
             raise MissingExport("the module exports no function _start () -> (): it is no program", name=entry)

@@ -51,7 +51,9 @@ class CapturedOutput(OpenFile):
             return self._write_rest(buffers, total)
         budget.used = used
         if used > budget.top:
-            budget.rise()
+            budget.top = used
+            if used >= budget.trigger:
+                budget.rise()
         for buffer in buffers:
             self._kept.write(buffer)
         return total

@@ -36,10 +36,15 @@ class Throttle:
         self._queue: deque[Process] = deque()
         self._sleepers = WaitQueue()
         self._changes = 0
+        #: False if nobody can owe anything: most calls ask no more.
+        self._is_owed = False
 
     def hold_back(self, process: Process) -> None:
         """Before a call: wait until nobody owes anything. Raises `GuestKilled`."""
+        if not self._is_owed:
+            return
         if self._owed(()) is None:
+            self._is_owed = False
             return
         queue = self._queue
         queue.append(process)
@@ -57,6 +62,7 @@ class Throttle:
         waits = self._operations.spend(1, now) > 0
         waits |= self._bytes.spend(size_bytes, now) > 0
         if waits:
+            self._is_owed = True
             self._pay(process, [bucket.taken for bucket in self._buckets])
 
     def _pay(self, process: Process, marks: Sequence[float]) -> None:
@@ -113,7 +119,8 @@ class DiskRates:
     @staticmethod
     def are_set(registry: Registry) -> bool:
         """Whether the VM has any such rate; one that has none gets none later, for caps are only raised."""
-        return any(registry.caps[name] != UNLIMITED for name in (*_READ, *_WRITE))
+        caps = registry.caps.now
+        return {caps[_READ[0]], caps[_READ[1]], caps[_WRITE[0]], caps[_WRITE[1]]} != {UNLIMITED}
 
     def settle(self) -> None:
         """The rates are about to change."""

@@ -57,7 +57,9 @@ class StreamedOutput(PipeWriter):
         done = self.pipe.write_nowait(buffers)
         used = budget.used = budget.used + done
         if used > budget.top:
-            budget.rise()
+            budget.top = used
+            if used >= budget.trigger:
+                budget.rise()
         return done
 
 

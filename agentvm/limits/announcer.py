@@ -8,6 +8,9 @@ from agentvm.limits.spec import Cap, LimitSpec
 __all__ = ["Announcer", "Listener"]
 
 
+_USUAL = Thresholds()
+
+
 class Announcer:
     """Tells its outlets of the events of one VM's counters, or of those of the whole process."""
 
@@ -15,7 +18,7 @@ class Announcer:
         """`vm` is the VM's name in events; None for the process."""
         self.vm = vm
         #: When to warn.
-        self.thresholds = Thresholds()
+        self.thresholds = _USUAL
         #: Who is told of events; the owner's calls alone let it grow.
         self.outlets: tuple[EventSink, ...] = ()
 
@@ -35,15 +38,12 @@ class Announcer:
 class Listener:
     """Hears of the counters of one owner, or of one process of a VM: the `Watch` of all gauges and ceilings."""
 
-    __slots__ = ("_announcer", "_pid")
+    __slots__ = ("_announcer", "_pid", "thresholds")
 
     def __init__(self, announcer: Announcer, pid: int | None = None) -> None:
         self._announcer = announcer
         self._pid = pid
-
-    @property
-    def thresholds(self) -> Thresholds:
-        return self._announcer.thresholds
+        self.thresholds = announcer.thresholds
 
     def warn(self, spec: LimitSpec, observed: Cap, cap: Cap) -> None:
         self._announcer.tell(EventKind.WARNING, spec, observed, cap, self._pid)

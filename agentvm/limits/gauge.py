@@ -4,13 +4,11 @@ The ways that run at every call compare with one number, `top`, up to which ther
 counter does happens beyond it.
 """
 
-import math
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from agentvm.errno import Errno, KernelError
 from agentvm.limits.amount import format_amount
-from agentvm.limits.spec import UNLIMITED, Cap, Kind, LimitSpec, Unit
+from agentvm.limits.spec import UNLIMITED, Cap, LimitSpec
 
 __all__ = ["NOBODY", "Ceiling", "Counter", "Gauge", "LimitExceeded", "Thresholds", "Watch"]
 
@@ -20,17 +18,6 @@ class Thresholds(NamedTuple):
 
     warn_percent: int = 80
     rearm_percent: int = 50
-
-    def warn_at(self, cap: Cap) -> Cap:
-        """The lowest amount that is a warning; infinity where there is no cap, or none that could be approached."""
-        if cap == UNLIMITED or cap <= 0:
-            return UNLIMITED
-        amount = cap * self.warn_percent / 100
-        return math.ceil(amount) if isinstance(cap, int) else amount
-
-    def rearm_at(self, cap: Cap) -> Cap:
-        """The highest amount at which the next warning can come."""
-        return cap * self.rearm_percent / 100
 
 
 class Watch(Protocol):
@@ -78,48 +65,38 @@ class LimitExceeded(KernelError):
 class Counter:
     """What gauges and ceilings have in common: a cap, and warnings before it is reached. The owner's lock guards it.
 
-    Made a dozen times for each program that starts, so what few of them ever need is worked out when it is needed.
+    A dozen are made for each program that starts, and most of them count very little: what costs a call there shows.
     """
 
-    __slots__ = ("_highest", "_marked", "_warned", "cap", "refused", "spec", "top", "used", "warnings", "watch")
+    __slots__ = ("cap", "highest", "refused", "spec", "top", "trigger", "used", "warned", "warnings", "watch")
 
     def __init__(self, spec: LimitSpec, cap: Cap, watch: Watch = NOBODY) -> None:
         self.spec = spec
         self.cap = cap
         self.watch = watch
         self.used: Cap = 0
-        self.refused = 0
-        self.warnings = 0
+        self.refused = self.warnings = 0
         #: Up to this amount nothing needs to be done.
         self.top: Cap = 0
-        self._highest: Cap = 0
-        self._warned = False
-        self._marked: tuple[Cap, Cap] | None = None
-
-    @property
-    def warned(self) -> bool:
-        """Whether the limit has warned, and not yet recovered."""
-        return self._warned
+        #: From this amount on more is to be done than to note it: infinity once it has warned.
+        self.trigger: Cap = cap * watch.thresholds.warn_percent / 100 or UNLIMITED
+        #: The most there was when it recovered, or its cap was changed.
+        self.highest: Cap = 0
+        #: Whether it has warned, and not yet recovered.
+        self.warned = False
 
     @property
     def warn_at(self) -> Cap:
         """The lowest amount that is a warning."""
-        return self._marks()[0]
+        return self.cap * self.watch.thresholds.warn_percent / 100 or UNLIMITED
 
     @property
     def rearm_at(self) -> Cap:
         """The highest amount at which the next warning can come."""
-        return self.watch.thresholds.rearm_at(self.cap)
-
-    def _marks(self) -> tuple[Cap, Cap]:
-        """Return the lowest amount that is a warning, and the highest that is none."""
-        marked = self._marked
-        if marked is None:
-            marked = self._marked = _marks(self.watch.thresholds, self.cap, self.spec.unit is Unit.SECONDS)
-        return marked
+        return self.cap * self.watch.thresholds.rearm_percent / 100
 
     def _warn(self, amount: Cap) -> None:
-        self._warned = True
+        self.warned = True
         self.warnings += 1
         self.watch.warn(self.spec, amount, self.cap)
 
@@ -128,16 +105,6 @@ class Counter:
         self.refused += 1
         self.watch.refuse(self.spec, observed, self.cap)
 
-    def set_cap(self, cap: Cap) -> None:
-        """Change the cap, and with it when to warn."""
-        if cap != self.cap:
-            self.cap = cap
-            self._marked = None
-            self._look_again()
-
-    def _look_again(self) -> None:
-        raise NotImplementedError
-
 
 class Gauge(Counter):
     """How much of a limit is held (GAUGE) or spent (BUDGET)."""
@@ -145,26 +112,30 @@ class Gauge(Counter):
     __slots__ = ("low",)
 
     def __init__(self, spec: LimitSpec, cap: Cap, watch: Watch = NOBODY) -> None:
-        super().__init__(spec, cap, watch)
+        # Not through super(): see above.
+        self.spec = spec
+        self.cap = cap
+        self.watch = watch
+        self.used = self.top = self.highest = 0
+        self.refused = self.warnings = 0
+        self.trigger = cap * watch.thresholds.warn_percent / 100 or UNLIMITED
+        self.warned = False
         #: Down to this amount nothing needs to be done: below it the next warning can come.
         self.low: Cap = -1
 
     @property
     def peak(self) -> Cap:
         """The most that was ever held."""
-        if self.spec.kind is Kind.BUDGET:
-            return self.used
-        return self.top if self.top > self._highest else self._highest
+        return self.top if self.top > self.highest else self.highest
 
-    def _look_again(self) -> None:
-        """Have the next change looked at, whatever it is."""
-        self._highest = self.peak
-        self.top = 0
-        if self._warned:
-            self.low = self.rearm_at
-            self._warned = self.used > self.low
-        if not self._warned:
-            self.low = -1
+    def set_cap(self, cap: Cap) -> None:
+        """Change the cap, and with it when to warn."""
+        if cap != self.cap:
+            self.cap = cap
+            if self.warned and self.used > self.rearm_at:
+                self.low = self.rearm_at
+            else:
+                self.recover()
 
     def acquire(self, amount: Cap = 1) -> None:
         """Take `amount`; raises `LimitExceeded`, and takes nothing, if that passes the cap."""
@@ -174,7 +145,9 @@ class Gauge(Counter):
             raise LimitExceeded(self.spec, used, self.cap)
         self.used = used
         if used > self.top:
-            self.rise()
+            self.top = used
+            if used >= self.trigger:
+                self.rise()
 
     def try_acquire(self, amount: Cap = 1) -> bool:
         """Take `amount` and return True, or return False if that passes the cap."""
@@ -184,7 +157,9 @@ class Gauge(Counter):
             return False
         self.used = used
         if used > self.top:
-            self.rise()
+            self.top = used
+            if used >= self.trigger:
+                self.rise()
         return True
 
     def acquire_up_to(self, amount: int) -> int:
@@ -213,26 +188,28 @@ class Gauge(Counter):
         """Note that `used` is held now; the cap is the caller's business."""
         self.used = used
         if used > self.top:
-            self.rise()
+            self.top = used
+            if used >= self.trigger:
+                self.rise()
         elif used <= self.low:
             self.recover()
 
     def rise(self) -> None:
         """To be called once `used` has passed `top`."""
-        used = self.used
-        warn_at, calm = self._marks()
-        if used >= warn_at and not self._warned:
+        used = self.top = self.used
+        if used >= self.trigger:
             self._warn(used)
+            self.trigger = UNLIMITED
             self.low = self.rearm_at
-        if self.spec.kind is Kind.BUDGET:
-            # It only rises: its peak is what is spent.
-            self.top = UNLIMITED if self._warned else calm
-        else:
-            self.top = used
 
     def recover(self) -> None:
         """To be called once `used` has fallen to `low`."""
-        self._look_again()
+        self.highest = self.peak
+        # Not `used`: what is held may be a warning under a cap that was lowered, at the next change.
+        self.top = 0
+        self.warned = False
+        self.trigger = self.warn_at
+        self.low = -1
 
 
 class Ceiling(Counter):
@@ -243,11 +220,15 @@ class Ceiling(Counter):
     @property
     def peak(self) -> Cap:
         """The most that a call asked for, and got."""
-        return self._highest
+        return self.highest
 
-    def _look_again(self) -> None:
-        """Have the next call looked at, whatever it asks for."""
-        self.top = -1
+    def set_cap(self, cap: Cap) -> None:
+        """Change the cap; the next call is looked at anew, whatever it asks for."""
+        if cap != self.cap:
+            self.cap = cap
+            self.trigger = self.warn_at
+            self.warned = False
+            self.top = -1
 
     def check(self, amount: Cap) -> None:
         """Raise `LimitExceeded` if one call asks for more than the cap."""
@@ -259,24 +240,12 @@ class Ceiling(Counter):
         if amount > self.cap:
             self.refuse(amount)
             return False
-        if amount > self._highest:
-            self._highest = amount
-        warn_at, calm = self._marks()
-        if self._warned:
-            self._warned = amount > self.rearm_at
-        elif amount >= warn_at:
+        if amount > self.highest:
+            self.highest = amount
+        if self.warned:
+            self.warned = amount > self.rearm_at
+        elif amount >= self.trigger:
             self._warn(amount)
         # After a warning every call is looked at, for one that is small again.
-        self.top = -1 if self._warned else min(self._highest, calm)
+        self.top = -1 if self.warned else self.highest if self.highest < self.trigger else self.trigger - 1
         return True
-
-
-@lru_cache(maxsize=1024, typed=True)
-def _marks(thresholds: Thresholds, cap: Cap, fractions: bool) -> tuple[Cap, Cap]:
-    """Return the lowest amount that is a warning, and the highest that is none. Each start of a process asks for the
-    same ones again."""
-    # Seconds pass in fractions, also where the cap has none: 0.8 s are a warning of 1 s.
-    warn_at = thresholds.warn_at(float(cap) if fractions else cap)
-    if warn_at == UNLIMITED:
-        return UNLIMITED, UNLIMITED
-    return warn_at, warn_at - 1 if isinstance(warn_at, int) else math.nextafter(warn_at, 0)

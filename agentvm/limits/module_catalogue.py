@@ -10,7 +10,8 @@ from agentvm.limits.spec import Kind, Scope, Unit
 __all__ = ["ModuleLimits"]
 
 
-@dataclass(frozen=True, kw_only=True)
+# `Limits` has the methods that a dataclass gets; making them here too would take as long as starting a VM.
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class ModuleLimits:
     """The part of `Limits` that is about modules."""
 

@@ -159,6 +159,8 @@ class Outlet:
 
     def hurry(self, vm: str | None = None) -> None:
         """Deliver what waits, of one VM or of all, without any pause. Does not wait for it."""
+        if self.is_empty:
+            return
         self._look_for_fork()
         with self._lock:
             for key in list(self._held):

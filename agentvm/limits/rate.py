@@ -55,7 +55,7 @@ class Bucket:
     somebody had to wait. It warns when it first runs dry, and again once it was full in between.
     """
 
-    __slots__ = ("_balance", "_burst", "_rate", "_scale", "_size", "_stamp", "_warned", "cap", "is_wanted", "peak",
+    __slots__ = ("_balance", "_burst", "_lowest", "_rate", "_scale", "_size", "_stamp", "_warned", "cap", "is_wanted",
                  "refused", "spec", "taken", "warnings", "watch")  # fmt: skip
 
     def __init__(self, spec: LimitSpec, cap: Cap, now: float, watch: Watch = NOBODY, *, scale: float = 1.0) -> None:
@@ -63,7 +63,6 @@ class Bucket:
         self.spec = spec
         self.watch = watch
         self.refused = self.warnings = 0
-        self.peak: Cap = 0
         #: All that was ever taken, the burst aside: it tells a debt from those that came after.
         self.taken = 0.0
         #: Whether somebody waits: a bucket that fills meanwhile, as the host is busy, has not recovered.
@@ -73,7 +72,7 @@ class Bucket:
         self._scale = scale
         self._burst = getattr(cap, "burst", 0.0) * scale
         self._shape(cap)
-        self._balance = self._size
+        self._balance = self._lowest = self._size
 
     def _shape(self, cap: Cap) -> None:
         self.cap = cap
@@ -83,15 +82,31 @@ class Bucket:
     def set_cap(self, cap: Cap) -> None:
         """Change the rate from now on. What is owed is owed at the new rate."""
         if cap != self.cap:
+            size = self._size
             self._shape(cap)
             self._balance = min(self._balance, self._size)
+            self._lowest += self._size - size  # as many tokens below full as before
 
     @property
     def used(self) -> Cap:
         """How far the bucket is drained, as a part of the cap: the whole cap when it is dry."""
-        if self.cap == UNLIMITED or not self._size:
+        return self._drained(self._balance)
+
+    @property
+    def peak(self) -> Cap:
+        """How far the bucket was ever drained."""
+        return self._drained(self._lowest)
+
+    def tally(self) -> tuple[Cap, Cap, int, int]:
+        """Return `used`, `peak`, `refused` and `warnings`."""
+        if self._lowest >= self._size or self._rate == UNLIMITED:
+            return 0, 0, self.refused, self.warnings
+        return self.used, self.peak, self.refused, self.warnings
+
+    def _drained(self, balance: float) -> Cap:
+        if self._rate == UNLIMITED or not self._size:
             return 0
-        return self.cap * min(1.0, max(0.0, 1.0 - self._balance / self._size))
+        return self.cap * min(1.0, max(0.0, 1.0 - balance / self._size))
 
     def refill(self, now: float) -> None:
         """Put in what came since the last look."""
@@ -105,16 +120,16 @@ class Bucket:
 
     def spend(self, amount: float, now: float) -> float:
         """Take `amount`, and return for how many seconds to wait before the next, 0 if there is no debt."""
-        if self.cap == UNLIMITED:
+        if self._rate == UNLIMITED:
             return 0.0
         self.refill(now)
         self._take(amount)
-        return self.debt(now)
+        return self.debt(now) if self._balance < 0 else 0.0
 
     def charge(self, amount: float, now: float) -> float:
         """As `spend`, of what was used little by little since the last look: what came in meanwhile pays for it first,
         and only what is left of that has to fit into the bucket."""
-        if self.cap == UNLIMITED:
+        if self._rate == UNLIMITED:
             return 0.0
         self._balance += (now - self._stamp) * self._rate
         self._stamp = now
@@ -128,7 +143,8 @@ class Bucket:
             amount -= free
         self._balance -= amount
         self.taken += amount
-        self.peak = max(self.peak, self.used)
+        if self._balance < self._lowest:
+            self._lowest = self._balance
         if amount and self._balance <= 0 and not self._warned:
             self._warned = True
             self.warnings += 1
@@ -139,7 +155,7 @@ class Bucket:
 
         With `since`, a former `taken`: what was taken until then.
         """
-        if self.cap == UNLIMITED:
+        if self._rate == UNLIMITED:
             return 0.0
         self.refill(now)
         owed = -self._balance if since is None else since - self.taken - self._balance
@@ -149,7 +165,7 @@ class Bucket:
 
     def until(self, balance: float, now: float) -> float:
         """Return in how many seconds the bucket will hold `balance`, or be full, where it holds less than that."""
-        if self.cap == UNLIMITED:
+        if self._rate == UNLIMITED:
             return 0.0
         self.refill(now)
         missing = min(balance, self._size) - self._balance
@@ -190,6 +206,10 @@ class Window:
     def used(self) -> int:
         """How many actions counted when the last one was asked for."""
         return len(self._taken)
+
+    def tally(self) -> tuple[Cap, Cap, int, int]:
+        """Return `used`, `peak`, `refused` and `warnings`."""
+        return self.used, self.peak, self.refused, self.warnings
 
     def take(self, now: float) -> float:
         """Count one action and return 0, or return in how many seconds there is room for it, and count nothing."""

@@ -11,7 +11,8 @@ __all__ = ["RateLimits"]
 _SLOWER = "slower, never failed"
 
 
-@dataclass(frozen=True, kw_only=True)
+# `Limits` has the methods that a dataclass gets; making them here too would take as long as starting a VM.
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class RateLimits:
     """The part of `Limits` that is about rates. Those of the disk take a bucket's shape too: see `Rate`."""
 

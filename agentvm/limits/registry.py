@@ -1,19 +1,26 @@
 """The registry of a VM: a counter for each limit, made when first asked for, and the usage of all of them."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
+from agentvm.errors import InvalidLimit
 from agentvm.limits.announcer import Announcer, Listener
 from agentvm.limits.caps import Caps
 from agentvm.limits.catalogue import SPECS, Limits
 from agentvm.limits.events import EventKind
-from agentvm.limits.gauge import Ceiling, Counter, Gauge, Thresholds
+from agentvm.limits.gauge import Ceiling, Gauge, Thresholds
 from agentvm.limits.rate import Bucket, Window
 from agentvm.limits.spec import UNLIMITED, Cap, Kind, LimitSpec, Scope
 from agentvm.limits.usage import LimitUsage, Tally, UsageSnapshot
 
 __all__ = ["ProcessGauges", "Registry"]
+
+
+#: Amounts that are no warning under these caps, whatever VM has them: most VMs have the default caps and run modules
+#: that others have run. By identity; the mappings are kept, so that none has the same.
+_calm: dict[int, tuple[Mapping[str, Cap], Mapping[str, Cap]]] = {}
+_MOST_CALM = 256
 
 
 class ProcessGauges:
@@ -30,7 +37,9 @@ class ProcessGauges:
     def gauge(self, name: str) -> Gauge:
         gauge = self._gauges.get(name)
         if gauge is None:
-            gauge = self._gauges.setdefault(name, Gauge(SPECS[name], self.cap(name), self._watch))
+            gauge = self._gauges.setdefault(
+                name, Gauge(SPECS[name], self._caps.now[name] if not self._tightened else self.cap(name), self._watch)
+            )
         return gauge
 
     def cap(self, name: str) -> Cap:
@@ -81,7 +90,9 @@ class Registry(Announcer):
         self._watch = Listener(self)
         self._gauges: dict[str, Gauge] = {}
         self._ceilings: dict[str, Ceiling] = {}
-        self._measured: dict[str, Cap] = {}  # the most that was measured against ceilings that nobody asked for
+        #: What was measured far below ceilings that nobody asked for; at most _MOST_CALM.
+        self._measured: dict[int, Mapping[str, Cap]] = {}
+        self._is_measuring = False  # whether it is measured against ceilings of this VM
         self._rates: dict[str, Bucket] = {}
         self._window: Window | None = None
         self._processes: list[ProcessGauges] = []
@@ -111,25 +122,35 @@ class Registry(Announcer):
             ceiling = self._ceilings.setdefault(name, Ceiling(SPECS[name], self.caps.now[name], self._watch))
         return ceiling
 
-    def measure(self, amounts: Mapping[str, Cap]) -> None:
+    def measure(self, amounts: Mapping[str, Cap], *, is_lasting: bool = False) -> None:
         """Note what was asked of several ceilings, and got. A ceiling that it does not come near is not made for it:
-        a module has a dozen, and most VMs run one module."""
-        warn_percent, measured, caps = self.thresholds.warn_percent, self._measured, self.caps.now
-        for name, amount in amounts.items():
-            ceiling = self._ceilings.get(name)
-            if ceiling is None:
-                if amount * 100 < caps[name] * warn_percent:
-                    if amount > measured.get(name, 0):
-                        measured[name] = amount
-                    continue
-                ceiling = self.ceiling(name)
-            if amount > ceiling.top:
-                ceiling.observe(amount)
+        a module has a dozen, and most VMs run one module. `is_lasting`: the same object is measured again and again."""
+        caps = self.caps.now
+        if is_lasting and not self._is_measuring:
+            known = _calm.get(id(amounts))
+            if known is not None and known[0] is amounts and known[1] is caps:
+                self._measured[id(amounts)] = amounts
+                return
+        warn_percent = self.thresholds.warn_percent
+        near = [name for name, amount in amounts.items() if amount * 100 >= caps[name] * warn_percent]
+        if near or self._is_measuring:
+            self._is_measuring = True
+            for name, amount in amounts.items():
+                self.ceiling(name).observe(amount)
+            return
+        if is_lasting and self.thresholds == Thresholds():
+            if len(_calm) >= _MOST_CALM:
+                _calm.clear()
+            _calm[id(amounts)] = amounts, caps
+        if len(self._measured) >= _MOST_CALM:
+            self._is_measuring = True  # ceilings cost less than so many modules
+        self._measured[id(amounts)] = amounts
 
     def refuse(self, name: str, observed: Cap, cap: Cap) -> None:
         """Note what was refused before there was a process that asked for it; `cap` may be tighter than the VM's."""
         spec = SPECS[name]
         if spec.kind is Kind.CEILING:
+            self._is_measuring = True
             self.ceiling(name).refuse(observed)
         elif spec.scope is Scope.PROCESS:
             gauges = self.open_process()
@@ -170,7 +191,7 @@ class Registry(Announcer):
         """Keep the peak and the refusals of an object that is gone. Idempotent."""
         with self._objects_lock:
             if self._objects.pop(gauge, None) is not None:
-                self._keep(gauge)
+                self._keep((gauge,))
 
     def open_process(self, pid: int | None = None) -> ProcessGauges:
         """Make the gauges of a new process."""
@@ -182,23 +203,27 @@ class Registry(Announcer):
         """Keep the peaks and refusals of a process that ended."""
         self._processes.remove(gauges)
         with self._objects_lock:
-            for gauge in gauges.all():
-                self._keep(gauge)
+            self._keep(gauges.all())
 
-    def _keep(self, gauge: Gauge) -> None:
-        peak = gauge.peak
-        if peak or gauge.refused:
-            name = gauge.spec.name
-            _, highest, refused, warnings = self._ended.get(name, (0, 0, 0, 0))
-            self._ended[name] = 0, max(highest, peak), refused + gauge.refused, warnings + gauge.warnings
+    def _keep(self, gauges: Iterable[Gauge]) -> None:
+        for gauge in gauges:
+            peak = gauge.top if gauge.top > gauge.highest else gauge.highest
+            if peak or gauge.refused:
+                name = gauge.spec.name
+                _, highest, refused, warnings = self._ended.get(name, (0, 0, 0, 0))
+                if highest > peak:
+                    peak = highest
+                self._ended[name] = 0, peak, refused + gauge.refused, warnings + gauge.warnings
 
     # -- the operator's changes ---------------------------------------------------------------------------------------
     def raise_to(self, limits: Limits) -> None:
-        """Raise caps, for running processes too. Raises `InvalidLimit` for one that would fall."""
+        """Raise caps, for running processes too. Raises `InvalidLimit` for one that would fall, and for a setting."""
+        for name, _ in limits.settings_given():
+            raise InvalidLimit(f"{name} is settled when the VM is opened, and cannot be changed afterwards", limit=name)
         self.caps.raise_to(limits)
         with self._objects_lock:
             objects = self._objects.copy()
-        counters: list[Counter | Bucket | Window] = [*self._gauges.values(), *self._ceilings.values(), *objects]
+        counters: list[Gauge | Ceiling | Bucket | Window] = [*self._gauges.values(), *self._ceilings.values(), *objects]
         counters += self._rates.values()
         if self._window is not None:
             counters.append(self._window)
@@ -225,16 +250,16 @@ class Registry(Announcer):
         for process in self._processes:
             gauges += process.all()
         for gauge in gauges:
-            peak = gauge.peak
+            peak = gauge.top if gauge.top > gauge.highest else gauge.highest
             if peak or gauge.refused:
                 tallies.append((gauge.spec.name, (gauge.used, peak, gauge.refused, gauge.warnings)))
         for ceiling in list(self._ceilings.values()):
-            tallies.append((ceiling.spec.name, (0, ceiling.peak, ceiling.refused, ceiling.warnings)))
+            if ceiling.highest or ceiling.refused:
+                tallies.append((ceiling.spec.name, (0, ceiling.highest, ceiling.refused, ceiling.warnings)))
         rates: list[Bucket | Window] = list(self._rates.values())
         for rate in rates if self._window is None else (*rates, self._window):
-            tallies.append((rate.spec.name, (rate.used, rate.peak, rate.refused, rate.warnings)))
-        tallies += [(name, (0, peak, 0, 0)) for name, peak in self._measured.items()]
-        return UsageSnapshot(SPECS, self.caps.now, tallies)
+            tallies.append((rate.spec.name, rate.tally()))
+        return UsageSnapshot(SPECS, self.caps.now, tallies, tuple(self._measured.values()))
 
     def usage(self, process: ProcessGauges | None = None) -> tuple[LimitUsage, ...]:
         """Return every limit with its use, in the order of the catalogue. With `process`, those that each process has

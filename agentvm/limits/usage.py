@@ -60,15 +60,21 @@ class LimitUsage:
 class UsageSnapshot:
     """The use of every limit at one moment."""
 
-    __slots__ = ("_caps", "_counted", "_specs", "_tallies")
+    __slots__ = ("_caps", "_counted", "_measured", "_specs", "_tallies")
 
     def __init__(
-        self, specs: Mapping[str, LimitSpec], caps: Mapping[str, Cap], counted: Iterable[tuple[str, Tally]]
+        self,
+        specs: Mapping[str, LimitSpec],
+        caps: Mapping[str, Cap],
+        counted: Iterable[tuple[str, Tally]],
+        measured: Iterable[Mapping[str, Cap]] = (),
     ) -> None:
-        """`counted` has the tally of each counter: several of one limit are put together when somebody looks."""
+        """`counted` has the tally of each counter: several of one limit are put together when somebody looks.
+        `measured` are amounts that single calls asked for besides."""
         self._specs = specs
         self._caps = caps
         self._counted = counted
+        self._measured = measured
         self._tallies: dict[str, Tally] | None = None
 
     def _put_together(self) -> dict[str, Tally]:
@@ -77,6 +83,10 @@ class UsageSnapshot:
             known = tallies.get(name, _NOTHING)
             # Two objects with a cap each: the fuller one counts, refusals and warnings add up.
             tallies[name] = max(used, known[0]), max(peak, known[1]), refused + known[2], warnings + known[3]
+        for amounts in self._measured:
+            for name, amount in amounts.items():
+                used, peak, refused, warnings = tallies.get(name, _NOTHING)
+                tallies[name] = used, max(peak, amount), refused, warnings
         return tallies
 
     def __getitem__(self, name: str) -> LimitUsage:

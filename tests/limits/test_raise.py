@@ -88,7 +88,7 @@ def test_raised_wall_time_moves_the_deadline() -> None:
 
 def test_cap_cannot_be_lowered_nor_a_value_be_odd() -> None:
     with opened() as vm:
-        for wrong in ({"max_open_fds": 3}, {"max_open_fds": "many"}, {"max_beauty": 3}):
+        for wrong in ({"max_open_fds": 3}, {"max_open_fds": "many"}, {"max_beauty": 3}, {"warn_percent": 90}):
             with pytest.raises(InvalidLimit):
                 vm.raise_limit(**wrong)
         assert vm.usage()["max_open_fds"].cap == 64

@@ -173,7 +173,9 @@ class Resolver:
         """
         if len(path) >= self._paths.cap:
             return base.on_disk
-        first = next((part for part in path.split(b"/") if part not in (b"", b".")), b"")
+        first = path.partition(b"/")[0]
+        if first in _SPECIAL:
+            first = next((part for part in path.split(b"/") if part not in (b"", b".")), b"")
         if (self._mounts.get(base, first) or base).on_disk:
             return True
         try:

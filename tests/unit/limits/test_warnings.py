@@ -237,8 +237,12 @@ def test_a_debt_is_told_from_those_that_came_after_it() -> None:
 
 def test_a_bucket_takes_another_shape_at_the_same_rate() -> None:
     bucket = Bucket(WRITES, Rate(100, size=50), now=0.0)
+    bucket.spend(25, 0.0)
+    assert bucket.peak == 50
     bucket.set_cap(Rate(100, size=500))
+    assert bucket.peak == pytest.approx(5)
     assert bucket.spend(450, 10.0) == 0
+    assert bucket.peak == pytest.approx(90)
 
 
 def test_a_scaled_bucket_counts_in_other_units() -> None:
