@@ -5,7 +5,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,12 +15,11 @@ from agentvm.api.process import Process
 from agentvm.api.result import Result
 from agentvm.api.vm import AgentVM
 from agentvm.cli import cgroup
-from agentvm.cli.settings import add_flags, configure_process, read_config
-from agentvm.config.config import Config
+from agentvm.cli.settings import add_flags, configure_process, read_config_if_any
 from agentvm.errors import InvalidArgument, InvalidLimit
 from agentvm.host.directory import HostDirectory
 from agentvm.kernel.outcome import CauseKind, Signal
-from agentvm.limits.caps import Caps
+from agentvm.limits.caps import DEFAULT_LIMITS, Caps
 from agentvm.limits.outlet import Collector
 from agentvm.limits.spec import UNBOUNDED
 
@@ -77,8 +76,9 @@ def _run(options: argparse.Namespace) -> int:
     program, *args = options.command
     args = args[1:] if args[:1] == ["--"] else args
     # Everything is read and checked before anything is opened.
-    config = read_config(options)
-    mounts = _mounts(config, options.dir)
+    config = read_config_if_any(options)
+    limits = config.limits if config is not None else DEFAULT_LIMITS
+    mounts = _mounts(config.mounts if config is not None else {}, options.dir)
     start = StartOptions(
         args=args,
         env=_environment(options.env),
@@ -89,12 +89,15 @@ def _run(options: argparse.Namespace) -> int:
         capture=options.json,
         terminals=(False,) * 3 if options.json else (os.isatty(0), os.isatty(1), os.isatty(2)),
     )
-    configure_process(config)
-    caps = {**Caps(config.limits), **dict(config.host.given())}
+    caps, wall = {**Caps(limits)}, options.cgroup or "off"
+    if config is not None:
+        configure_process(config)
+        caps |= dict(config.host.given())
+        wall = options.cgroup or config.cgroup
     shown = [os.fsdecode(directory.path) for _, directory in mounts]
     with (
-        cgroup.confined(options.cgroup or config.cgroup, caps, shown, log.warn),
-        AgentVM(config.limits, deterministic=options.deterministic, seed=options.seed) as vm,
+        cgroup.confined(wall, caps, shown, log.warn),
+        AgentVM(limits, deterministic=options.deterministic, seed=options.seed) as vm,
     ):
         for guest, directory in mounts:
             vm.mount(guest, directory)
@@ -139,11 +142,11 @@ def _report(program: str, result: Result, options: argparse.Namespace, events: C
         print(stats_table(result.usage, color=os.isatty(2)), file=sys.stderr)
 
 
-def _mounts(config: Config, flags: list[str]) -> list[tuple[str, HostDirectory]]:
+def _mounts(configured: Mapping[str, HostDirectory], flags: list[str]) -> list[tuple[str, HostDirectory]]:
     """Return what to mount where: what the file says, but for the places that flags give to something else."""
     given = [_read_mount(text) for text in flags]
     taken = {os.path.normpath(guest) for guest, _ in given}
-    return [(guest, directory) for guest, directory in config.mounts.items() if guest not in taken] + given
+    return [(guest, directory) for guest, directory in configured.items() if guest not in taken] + given
 
 
 def _read_mount(text: str) -> tuple[str, HostDirectory]:

@@ -1,18 +1,20 @@
 """The flags that configure a VM, the same for every verb that opens or shows one, and what comes of them."""
 
 import argparse
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agentvm.config.config import Config
-from agentvm.config.file import LogSettings
+from agentvm.config.place import is_configured
 from agentvm.errors import InvalidArgument
 from agentvm.limits.catalogue import SETTINGS, SPECS
-from agentvm.limits.layers import Accepts, Layer
 from agentvm.limits.presets import PRESET
 from agentvm.limits.spec import Alias
 
-__all__ = ["add_flags", "configure_process", "read_config"]
+if TYPE_CHECKING:
+    from agentvm.config.config import Config
+
+__all__ = ["add_flags", "configure_process", "read_config", "read_config_if_any"]
 
 
 class _Set(argparse.Action):
@@ -60,8 +62,18 @@ def _add(group: argparse._ArgumentGroup, flag: str, metavar: str, summary: str) 
     group.add_argument(flag, action=_Set, dest="set", default=[], metavar=metavar, help=summary.replace("%", "%%"))
 
 
-def read_config(options: argparse.Namespace) -> Config:
+def read_config_if_any(options: argparse.Namespace) -> "Config | None":
+    """Return the configuration, None where nothing is configured. Raises what `read_config` raises."""
+    if options.set or options.config is not None or is_configured(os.environ, search=not options.no_config):
+        return read_config(options)
+    return None
+
+
+def read_config(options: argparse.Namespace) -> "Config":
     """Return the configuration that file, environment and flags make. Raises `InvalidConfig`, `InvalidLimit`."""
+    from agentvm.config.config import Config
+    from agentvm.limits.layers import Accepts, Layer
+
     flags = Layer()
     for flag, text in options.set:
         key, value, source = flag, text, flag
@@ -74,8 +86,10 @@ def read_config(options: argparse.Namespace) -> Config:
     return Config.resolve(options.config, flags=flags, search=not options.no_config)
 
 
-def configure_process(config: Config) -> None:
+def configure_process(config: "Config") -> None:
     """Put in force what a configuration says of the whole process: its limits, and its log."""
+    from agentvm.config.file import LogSettings
+
     if next(config.host.given(), None) is not None:
         from agentvm.engine.capacity import configure_host
 

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agentvm.config.file import FileSettings, LogSettings, find_file, read_file
+from agentvm.config.file import FileSettings, LogSettings, read_file
+from agentvm.config.place import LIMIT_PREFIX, find_file
 from agentvm.host.directory import HostDirectory
 from agentvm.limits.caps import Caps
 from agentvm.limits.catalogue import Limits
@@ -12,8 +13,6 @@ from agentvm.limits.host_catalogue import HostLimits
 from agentvm.limits.layers import Accepts, Layer, merge
 
 __all__ = ["Config"]
-
-_PREFIX = "AGENTVM_LIMIT_"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +91,6 @@ def _environment_layer(environment: Mapping[str, str]) -> Layer:
     """Return what AGENTVM_LIMIT_<NAME> sets. Raises `InvalidLimit`, also for a variable that names no limit."""
     layer = Layer()
     for variable in environment:
-        if variable.startswith(_PREFIX):
-            layer.set(variable.removeprefix(_PREFIX), environment[variable], variable, accepts=Accepts.BOTH)
+        if variable.startswith(LIMIT_PREFIX):
+            layer.set(variable.removeprefix(LIMIT_PREFIX), environment[variable], variable, accepts=Accepts.BOTH)
     return layer

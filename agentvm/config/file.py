@@ -14,11 +14,8 @@ from agentvm.limits.layers import Accepts, Layer
 if TYPE_CHECKING:
     from agentvm.config.schema import Document
 
-__all__ = ["NAME", "FileSettings", "LogSettings", "find_file", "read_file"]
+__all__ = ["FileSettings", "LogSettings", "read_file"]
 
-#: What the file is called that is looked for in the working directory.
-NAME = "agentvm.toml"
-_VARIABLE = "AGENTVM_CONFIG"
 #: How the TOML parser says where it stopped.
 _POSITION, _END = re.compile(r" \(at line (\d+), column (\d+)\)$"), " (at end of document)"
 
@@ -39,14 +36,6 @@ class FileSettings:
     mounts: Mapping[str, HostDirectory] = field(default_factory=dict)
     log: LogSettings = LogSettings()
     cgroup: str | None = None
-
-
-def find_file(environment: Mapping[str, str]) -> tuple[str, bool] | None:
-    """Return the file that AGENTVM_CONFIG names, or the one in the working directory, and whether it was named."""
-    named = environment.get(_VARIABLE)
-    if named:
-        return named, True
-    return (NAME, False) if os.path.exists(NAME) else None
 
 
 def read_file(path: str, *, was_named: bool = True) -> FileSettings:

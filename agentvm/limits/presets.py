@@ -1,7 +1,7 @@
 """Presets: sets of caps for a kind of guest, under everything that is set explicitly."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentvm.limits.declare import GIB, KIB, MIB
 from agentvm.limits.spec import Cap, SettingSpec
@@ -9,8 +9,7 @@ from agentvm.limits.spec import Cap, SettingSpec
 __all__ = ["PRESET", "PRESETS", "Preset"]
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(NamedTuple):
     """A set of caps. What it leaves out keeps its default."""
 
     name: str
