@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from agentvm import log
-from agentvm.engine import bind
+from agentvm.engine import bind, stack
 from agentvm.engine.current import current
 from agentvm.engine.guest import Guest
 from agentvm.engine.memory import GuestMemories
@@ -350,6 +350,7 @@ class Execution:
     def _give_back(self) -> None:
         self._turn.leave()
         self.memories.unmap_rest()
+        stack.give_back(getattr(current, "stack_pointer", None), self.machine.wasm_stack_bytes)
         self.give_up()
 
     def _safely(self, step: Callable[[], None]) -> None:

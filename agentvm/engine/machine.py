@@ -178,8 +178,13 @@ class Machine:
         if execution.ending is not None:  # over already: what it gave back may have been taken after
             self.forget(execution)
 
+    @property
+    def wasm_stack_bytes(self) -> int:
+        """How much of its thread's stack a guest of this VM may use."""
+        return profile_at(self.engine_address).max_wasm_stack_bytes
+
     def _submit(self, execution: Execution) -> None:
-        runner_pool(profile_at(self.engine_address).max_wasm_stack_bytes).submit(execution)
+        runner_pool(self.wasm_stack_bytes).submit(execution)
 
     @staticmethod
     def _abandon(execution: Execution) -> None:

@@ -1,16 +1,25 @@
 """Threads with a stack of a given size, which Python can only set for the whole process at a time."""
 
 import _thread
+import ctypes
 import threading
 from collections.abc import Callable
 
 from agentvm.errors import HostLimit
 
-__all__ = ["EXTRA_BYTES", "start_thread"]
+__all__ = ["EXTRA_BYTES", "give_back", "start_thread"]
 
 #: A runner's stack beyond what wasm may use: for wasmtime, ctypes and the interpreter, at any depth of the guest's.
 EXTRA_BYTES = 1 << 20
 _PAGE = 65_536
+#: Around where a guest is entered: what is above may be in use, what is this far below never is.
+_MARGIN_BYTES = 256 << 10
+#: A stack that is no larger than this keeps its pages: to fault them in again costs more than they do.
+_SMALL_BYTES = 4 << 20
+_MADV_DONTNEED = 4
+
+_madvise = ctypes.CDLL(None).madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 _lock = threading.Lock()
 
@@ -34,3 +43,15 @@ def start_thread(target: Callable[[], None], stack_bytes: int) -> None:
             ) from error
         finally:
             threading.stack_size(before)
+
+
+def give_back(pointer: int | None, wasm_stack_bytes: int) -> None:
+    """Give the pages back that a guest has used of the calling runner's stack: the next may run on another runner.
+
+    `pointer` is the stack pointer at which guests are entered, None where it is not known. Source: madvise(2).
+    """
+    if pointer is None or wasm_stack_bytes <= _SMALL_BYTES:
+        return
+    low = -(-(pointer - wasm_stack_bytes - _MARGIN_BYTES) // _PAGE) * _PAGE
+    high = (pointer - _MARGIN_BYTES) // _PAGE * _PAGE
+    _madvise(low, high - low, _MADV_DONTNEED)

@@ -221,7 +221,13 @@ def test_the_configuration_file_counts_and_comes_along(tmp_path: Path, capsys: p
         ("agentvm run a.wasm", False),
     ],
 )
-def test_groups_are_delegated_to_who_makes_some(print_unit: Callable[..., str], command: str, delegates: bool) -> None:
+def test_groups_are_delegated_to_who_makes_some(
+    print_unit: Callable[..., str], command: str, delegates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "agentvm"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert ("Delegate" in read_unit(print_unit("--exec", command))) is delegates
 
 
