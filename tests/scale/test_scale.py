@@ -110,12 +110,17 @@ ENDINGS = """
     for _ in range({early}):
         round_of_endings()
     gc.collect()
-    before, held_before = resident(), held()
-    for _ in range({rounds}):
-        round_of_endings()
-    gc.collect()
-    grown, held_after = resident() - before, held()
-    print(f"{{grown / KIB:.0f}} KiB more, {{held_before}} -> {{held_after}}")
+    held_before = held()
+    # What leaks does so every time; what the allocator takes once more, it does not.
+    for attempt in range(4):
+        before = resident()
+        for _ in range({rounds}):
+            round_of_endings()
+        gc.collect()
+        grown, held_after = resident() - before, held()
+        print(f"{{grown / KIB:.0f}} KiB more, {{held_before}} -> {{held_after}}")
+        if grown / ({rounds} * len(kinds)) < 1000:
+            break
     assert grown / ({rounds} * len(kinds)) < 1000, grown
     threads, descriptors, mappings = (after - before for before, after in zip(held_before, held_after))
     assert threads <= 1 and descriptors <= 1 and mappings <= 40, (held_before, held_after)
