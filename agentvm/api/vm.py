@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentVM", "Mountable"]
 
-#: A program that imports none of these can neither find nor use a preopened directory.
-_FILE_CALLS = ("path_", "fd_prestat_", "fd_readdir")
-
 #: How often a wait in vain looks up, in seconds.
 _LATEST_LOOK = 0.2
 
@@ -205,11 +202,20 @@ class AgentVM:
         image, caps = make_image(program, options), own_caps(options.limits, self._kernel.registry.caps.now)
         count_action(self._kernel)
         machine = self._running_machine()
+        from agentvm.api.module_facts import has_host_abi, uses_files
+
         module, compile_seconds = machine.load(
             program, caps=caps, reactor=reactor, timeout=options.timeout, progress=progress
         )
-        uses_files = any(item.name.startswith(_FILE_CALLS) for item in module.info.imports)
-        launched, context = prepare(self._kernel, image, options, caps=caps, uses_files=uses_files, trace=self._trace)
+        launched, context = prepare(
+            self._kernel,
+            image,
+            options,
+            caps=caps,
+            uses_files=uses_files(module.info),
+            has_host_abi=has_host_abi(module.info),
+            trace=self._trace,
+        )
         launched.compile_seconds = compile_seconds
         with self._kernel.lock:
             self._launched.add(launched)
@@ -237,7 +243,7 @@ class AgentVM:
 
             with self._kernel.lock:
                 if self._machine is None:
-                    self._machine = VMMachine(self._kernel, traced=self._trace is not None)
+                    self._machine = VMMachine(self._kernel, trace=self._trace)
         return self._machine
 
     # -- files, limits, life ------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Waiting: readiness, wait queues, and the one function in the kernel that blocks.
 
 Objects never block. They offer `*_nowait` operations, a readiness mask and a `WaitQueue`; `block_until` alone turns
-"would block" into waiting, and it alone knows about kills and deadlines. Model: gVisor's `pkg/waiter`.
+"would block" into waiting, and it alone knows about kills, signals and deadlines. Model: gVisor's `pkg/waiter`.
 """
 
 import threading
@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from agentvm.clock import Clock
+from agentvm.errno import Errno, KernelError
 
 __all__ = [
     "Event",
     "HostThread",
+    "Interrupted",
     "Lock",
     "NoScheduler",
     "Readiness",
@@ -36,6 +38,13 @@ class Readiness:
     WRITE: Final = 2
     HANGUP: Final = 4
     ERROR: Final = 8
+
+
+class Interrupted(KernelError):
+    """A signal came whose handler is to run: EINTR, or the call is made again once it has (SA_RESTART)."""
+
+    def __init__(self) -> None:
+        super().__init__(Errno.EINTR, "a signal came")
 
 
 class Waiter:
@@ -102,6 +111,14 @@ class Waiting(Protocol):
     waiter: Waiter
     scheduler: Scheduler
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped by a signal: it gets nothing before it is continued."""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal came whose handler is to run."""
+
     def raise_if_killed(self) -> None:
         """Raise `GuestKilled` if the process must end."""
 
@@ -123,6 +140,7 @@ class HostThread:
     """A thread of the host, for one wait for an object of the kernel, such as a guest's output."""
 
     scheduler: Scheduler = NoScheduler()
+    is_stopped = is_interrupted = False
 
     def __init__(self) -> None:
         self.waiter = Waiter()
@@ -138,10 +156,13 @@ def block_until(
     queues: Iterable[WaitQueue],
     condition: Callable[[], bool],
     deadline_ns: int | None = None,
+    *,
+    is_interruptible: bool = True,
 ) -> bool:
     """Sleep until `condition()` holds, and return True; return False at `deadline_ns` (monotonic).
 
-    The caller holds `lock` (the kernel's); it is released while the thread sleeps. Raises `GuestKilled`.
+    The caller holds `lock` (the kernel's); it is released while the thread sleeps. Raises `GuestKilled`, and
+    `Interrupted` when a signal came that the program handles.
     """
     waiter = process.waiter
     queues = list(queues)
@@ -151,13 +172,16 @@ def block_until(
         while True:
             waiter.reset()
             process.raise_if_killed()
-            if condition():
-                return True
             timeout_ns = None
-            if deadline_ns is not None:
-                timeout_ns = deadline_ns - clock.monotonic_ns()
-                if timeout_ns <= 0:
-                    return False
+            if not process.is_stopped:
+                if condition():
+                    return True
+                if is_interruptible and process.is_interrupted:
+                    raise Interrupted
+                if deadline_ns is not None:
+                    timeout_ns = deadline_ns - clock.monotonic_ns()
+                    if timeout_ns <= 0:
+                        return False
             _sleep(process, lock, clock, timeout_ns)
     finally:
         for queue in queues:
