@@ -12,6 +12,7 @@ from agentvm.api.launch import Launched, Program, StartOptions, make_image, prep
 from agentvm.api.mounts import Mountable, Mounts
 from agentvm.api.process import Process
 from agentvm.api.result import Result, Usage
+from agentvm.api.stalls import StallCallback, StallNews
 from agentvm.clock import Clock, ManualClock, SystemClock
 from agentvm.engine.capacity import host_capacity
 from agentvm.engine.current import current
@@ -83,6 +84,7 @@ class AgentVM:
         self.name = name or f"vm-{next(_numbers)}"
         registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=_calling_pid)
         self._events = Events(registry)
+        self._stalls: StallNews | None = None
         random_bytes = seeded_random(seed) if deterministic else system_random
         vfs = Vfs(registry, clock, between=_stop_if_killed)
         self._kernel = Kernel(registry, clock, random_bytes, vfs, _calling_process)
@@ -243,6 +245,8 @@ class AgentVM:
 
             with self._kernel.lock:
                 if self._machine is None:
+                    self._stalls = StallNews(self.name)
+                    self._kernel.processes.stalls.tell(self._stalls.post)
                     self._machine = VMMachine(self._kernel, trace=self._trace)
         return self._machine
 
@@ -281,6 +285,14 @@ class AgentVM:
         """
         self._check_open()
         return self._events.call(callback)
+
+    def on_stall(self, callback: StallCallback) -> Forget:
+        """Have `callback` called, on a thread of its own, with a `Stall` when every process waits for ever for the
+        others: it says which waits for what. Returns a function that takes it back. The log hears of it anyway."""
+        self._check_open()
+        self._running_machine()
+        assert self._stalls is not None
+        return self._stalls.call(callback)
 
     def collect_events(self) -> Collector:
         """Keep the events that happen from now on, one of each limit and kind: `collector.events()`."""

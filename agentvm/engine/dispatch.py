@@ -114,7 +114,7 @@ def _source(spec: SyscallSpec, *, traced: bool) -> str:
     ]
     lines.append(_return_line(spec))
     if spec.signals:
-        lines.append("if context.process.is_interrupted: current.execution.handle_signals()")
+        lines.append("if context.process.is_signalled: current.execution.handle_signals()")
     if traced and spec.returns:
         lines.append("context.trace(spec, before, 0)")
     return _around(spec, lines, traced=traced)
@@ -158,7 +158,7 @@ def {spec.name}(environment, caller, address, count):
                 {body}{interrupted}
             except KernelError as error:
                 {_failure(spec, "error.errno", traced=traced)}
-                if context.process.is_interrupted: current.execution.handle_signals()
+                if context.process.is_signalled: current.execution.handle_signals()
             return 0
     except BaseException as error:
         return current.execution.fail(error)

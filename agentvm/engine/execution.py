@@ -171,15 +171,13 @@ class Execution:
             self.meter.pause()
             self._turn.wait()
             self._resume_fuel()
-        if process.stopped_by is not None:
-            self._handlers.stand_still()
-        if process.is_interrupted:
+        if process.is_signalled:
             self._handlers.run()
         self.meter.look()
         self._turn.share()
         process.check_at = min(monotonic() + self._turn.next_look(self.meter.used), self.time.deadline)
         # Whoever wants something wrote it down before check_at, which was just overwritten: look again.
-        if self.meter.due or process.stopped_by is not None or process.is_interrupted:
+        if self.meter.due or process.is_signalled:
             process.check_at = _NOW
         if process.ending is not None:
             process.check_at = _NOW

@@ -12,6 +12,7 @@ from agentvm.engine.reactor import CallRequest
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.signalling import change_mask, unswap_mask
 from agentvm.kernel.signals import Delivery
+from agentvm.kernel.wait import block_until
 
 if TYPE_CHECKING:
     from agentvm.engine.execution import Execution
@@ -73,13 +74,16 @@ class Handlers:
             self._depth -= 1
 
     def run(self) -> bool:
-        """Run the handlers that are due. False if one of them wants the call that it interrupted to fail with EINTR.
+        """Run the handlers that are due; a process that was stopped goes on first. False if one of them wants the call
+        that it interrupted to fail with EINTR.
 
         Raises `GuestKilled` if a handler ends the process.
         """
         execution = self._execution
         process, lock = execution.process, execution.context.lock
         restarts = True
+        if process.stopped_by is not None:
+            self._stand_still()
         for _ in range(_MOST_AT_ONCE):
             with lock:
                 delivery = process.signals.take()
@@ -102,12 +106,12 @@ class Handlers:
             process.signals.saved = saved
             change_mask(process, delivery.mask_after)
 
-    def stand_still(self) -> None:
-        """Sleep while the process is stopped, in a host call that has not begun."""
-        execution = self._execution
-        execution.pause()
-        try:
-            execution.process.rest()
-        finally:
-            execution.resume()
-        execution.process.raise_if_killed()
+    def _stand_still(self) -> None:
+        """Sleep while the process is stopped, in a host call that has not begun, or is about to return."""
+        context = self._execution.context
+        with context.lock:
+            block_until(context.process, context.lock, context.clock, (), _at_once, is_interruptible=False)
+
+
+def _at_once() -> bool:
+    return True

@@ -10,7 +10,7 @@ from agentvm.kernel.fd_table import FdTable
 from agentvm.kernel.outcome import Cause, CauseKind, ExitStatus, Signal
 from agentvm.kernel.signals import SignalState
 from agentvm.kernel.vfs.node import Node
-from agentvm.kernel.wait import Event, Lock, NoScheduler, Scheduler, Waiter, WaitQueue
+from agentvm.kernel.wait import Event, Lock, NoScheduler, Scheduler, Waiter, WaitQueue, Watch
 from agentvm.limits.registry import ProcessGauges
 
 __all__ = ["INIT_PID", "Ending", "GuestExec", "GuestExit", "GuestKilled", "Image", "Process", "ProcessState"]
@@ -70,6 +70,20 @@ class ProcessState(Enum):
 class Process:
     """One process of a VM. `ProcessTable` makes them."""
 
+    # guarded by the kernel lock
+    #: Whether the program imports the host ABI: it then hears of SIGPIPE, and its directories are tagged.
+    has_host_abi = False
+    #: Whether it exports what runs its handlers.
+    has_trampoline = False
+    #: Whether it has become another program since it was made: its parent then leaves its group alone.
+    has_executed = False
+    #: Whether a timer of its own will wake it.
+    has_timer = False
+    #: The signal that stopped it; None while it goes on.
+    stopped_by: Signal | None = None
+    #: What the parent has not yet been told: that it stopped, or that it goes on.
+    has_stop_to_report = has_continue_to_report = False
+
     def __init__(
         self, pid: int, parent: "Process | None", image: Image, fds: FdTable, gauges: ProcessGauges, root: Node | None
     ) -> None:
@@ -90,23 +104,14 @@ class Process:
         self.parent = parent
         self.children: dict[int, Process] = {}  # bounded by max_processes
         #: Told when a child ends, stops or goes on.
-        self.child_events = WaitQueue()
+        self.child_events = WaitQueue("its children")
+        self.watch: Watch | None = None
         self.pgid: int = parent.pgid if parent is not None else pid
         self.sid: int = parent.sid if parent is not None else pid
         self.umask: int = parent.umask if parent is not None else 0o022
         self.credentials: Credentials = parent.credentials if parent is not None else Credentials()
         self.signals: SignalState = parent.signals.inherited() if parent is not None else SignalState()
-        #: Whether the program imports the host ABI: it then hears of SIGPIPE, and its directories are tagged.
-        self.has_host_abi = False
-        #: Whether it has become another program since it was made: its parent then leaves its group alone.
-        self.has_executed = False
-        #: Whether it exports what runs its handlers.
-        self.has_trampoline = False
         self.state = ProcessState.RUNNING
-        #: The signal that stopped it; None while it goes on.
-        self.stopped_by: Signal | None = None
-        #: What the parent has not yet been told: that it stopped, or that it goes on.
-        self.has_stop_to_report = self.has_continue_to_report = False
         self.ended = Event()
         # set by the engine before the process runs
         self.scheduler: Scheduler = NoScheduler()
@@ -124,6 +129,11 @@ class Process:
         return self.parent.pid if self.parent is not None else INIT_PID
 
     @property
+    def is_living(self) -> bool:
+        """Whether it has not ended, and is not about to."""
+        return self.state is ProcessState.RUNNING and self.ending is None
+
+    @property
     def is_stopped(self) -> bool:
         return self.stopped_by is not None
 
@@ -132,6 +142,11 @@ class Process:
         """Whether a signal came whose handler is to run."""
         signals = self.signals
         return bool(signals.pending & ~signals.blocked)
+
+    @property
+    def is_signalled(self) -> bool:
+        """Whether it was stopped, or a handler is to run."""
+        return self.stopped_by is not None or self.is_interrupted
 
     def become(self, image: Image) -> None:
         """The process is another program from now on: execve(2)."""

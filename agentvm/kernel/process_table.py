@@ -8,6 +8,7 @@ from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import INIT_PID, Ending, Image, Process, ProcessState
 from agentvm.kernel.signalling import post
 from agentvm.kernel.signals import SA_NOCLDWAIT, Reaction
+from agentvm.kernel.stalls import StallWatch
 from agentvm.kernel.vfs.node import Node
 from agentvm.limits.registry import Registry
 
@@ -22,6 +23,8 @@ class ProcessTable:
         self._places = registry.gauge("max_processes")
         self._by_pid: dict[int, Process] = {}
         self._last_pid = INIT_PID
+        #: Notes when all of them wait for each other.
+        self.stalls = StallWatch(self._by_pid.values(), kills=registry.setting("on_stall") == "kill")
 
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._by_pid.values()))
@@ -71,6 +74,7 @@ class ProcessTable:
         gauges = self._registry.open_process(self._last_pid)
         fds = FdTable(gauges.gauge("max_open_fds_per_process"), self._registry.gauge("max_open_fds"))
         process = Process(self._last_pid, parent, image, fds, gauges, root)
+        process.watch = self.stalls
         self._by_pid[process.pid] = process
         if parent is not None:
             parent.children[process.pid] = process
@@ -95,10 +99,12 @@ class ProcessTable:
         process.fds.close_all()
         self._registry.close_process(process.gauges)
         process.state = ProcessState.ZOMBIE
+        self.stalls.zombies += 1
         process.stopped_by = None
         process.ended.set()
         self._orphan_children(process)
         self._tell_parent(process)
+        self.stalls.look()
 
     def _orphan_children(self, process: Process) -> None:
         """Process 1 adopts them, and reaps those that have ended; a group left stopped is hung up (setpgid(2))."""
@@ -122,6 +128,7 @@ class ProcessTable:
         return not any(
             member.is_hosts if member.parent is None else member.parent.pgid != pgid and member.parent.sid == member.sid
             for member in self.group(pgid)
+            if member.state is ProcessState.RUNNING
         )
 
     def _tell_parent(self, process: Process) -> None:
@@ -150,6 +157,8 @@ class ProcessTable:
             self._remove(process)
 
     def _remove(self, process: Process) -> None:
+        if process.state is ProcessState.ZOMBIE:
+            self.stalls.zombies -= 1
         process.state = ProcessState.REAPED
         if process.parent is not None:
             process.parent.children.pop(process.pid, None)

@@ -5,8 +5,8 @@ Objects never block. They offer `*_nowait` operations, a readiness mask and a `W
 """
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
@@ -22,6 +22,7 @@ __all__ = [
     "WaitQueue",
     "Waiter",
     "Waiting",
+    "Watch",
     "block_until",
 ]
 
@@ -50,13 +51,16 @@ class Interrupted(KernelError):
 class Waiter:
     """One thread's place to sleep. `wake` may be called from any thread, with or without the kernel lock."""
 
-    __slots__ = ("gate",)
+    __slots__ = ("gate", "is_woken")
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
+        #: Whether it was woken since it last went to look.
+        self.is_woken = False
 
     def wake(self) -> None:
+        self.is_woken = True
         try:
             self.gate.release()
         except RuntimeError:
@@ -65,16 +69,20 @@ class Waiter:
     def reset(self) -> None:
         """Close the gate again, forgetting wake-ups that came before."""
         self.gate.acquire(blocking=False)
+        self.is_woken = False
 
 
 class WaitQueue:
     """The threads that wait for one object. Guarded by the kernel lock; bounded by the number of running processes, and
     of the host's own threads that wait."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("_waiters", "host_ends", "what")
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "an object", *, host_ends: int = 0) -> None:
+        """`what` says to what it belongs; `host_ends` in how many ways the host could notify it: see `Stall`."""
         self._waiters: list[Waiter] = []
+        self.what = what
+        self.host_ends = host_ends
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -105,11 +113,21 @@ class Scheduler(Protocol):
         """Called without the kernel lock: let a process run first that waits for a run slot (sched_yield)."""
 
 
+class Watch(Protocol):
+    """Who hears of sleeps without a deadline: `agentvm.kernel.stalls.StallWatch`. All with the kernel lock."""
+
+    def sleep(self, process: Any, queues: Sequence[WaitQueue]) -> None: ...
+    def wake(self, process: Any) -> None: ...
+    def move(self) -> None: ...
+
+
 class Waiting(Protocol):
     """The part of a process that `block_until` needs."""
 
     waiter: Waiter
     scheduler: Scheduler
+    #: None for what nobody watches: threads of the host.
+    watch: Watch | None
 
     @property
     def is_stopped(self) -> bool:
@@ -141,6 +159,7 @@ class HostThread:
 
     scheduler: Scheduler = NoScheduler()
     is_stopped = is_interrupted = False
+    watch: Watch | None = None
 
     def __init__(self) -> None:
         self.waiter = Waiter()
@@ -164,7 +183,7 @@ def block_until(
     The caller holds `lock` (the kernel's); it is released while the thread sleeps. Raises `GuestKilled`, and
     `Interrupted` when a signal came that the program handles.
     """
-    waiter = process.waiter
+    waiter, watch, has_slept = process.waiter, process.watch, False
     queues = list(queues)
     for queue in queues:
         queue.add(waiter)
@@ -182,10 +201,20 @@ def block_until(
                     timeout_ns = deadline_ns - clock.monotonic_ns()
                     if timeout_ns <= 0:
                         return False
-            _sleep(process, lock, clock, timeout_ns)
+            has_slept = True
+            if watch is None or timeout_ns is not None:
+                _sleep(process, lock, clock, timeout_ns)
+                continue
+            watch.sleep(process, queues)
+            try:
+                _sleep(process, lock, clock, None)
+            finally:
+                watch.wake(process)
     finally:
         for queue in queues:
             queue.discard(waiter)
+        if has_slept and watch is not None:
+            watch.move()
 
 
 def _sleep(process: Waiting, lock: threading.Lock, clock: Clock, timeout_ns: int | None) -> None:

@@ -49,7 +49,7 @@ class CallLimits:
     )  # fmt: skip
     max_spawn_actions: Amount = limit(
         Kind.CEILING, Scope.CALL, Unit.COUNT, 4096, Errno.E2BIG, "E2BIG",
-        "File actions of one spawn.", aliases=("max_spawn_file_actions",), minimum=1, maximum=65_536,
+        "File actions of one spawn.", aliases=("max_spawn_file_actions",), minimum=1, maximum=1 << 20,
     )  # fmt: skip
     max_spawn_action_bytes: Amount = limit(
         Kind.CEILING, Scope.CALL, Unit.BYTES, 1 * MIB, Errno.E2BIG, "E2BIG",
