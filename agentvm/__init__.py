@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentvm.host.directory import HostDirectory
     from agentvm.kernel.captured import Gap
     from agentvm.kernel.outcome import Cause, CauseKind, Signal
+    from agentvm.kernel.stalls import Stall, Waits
     from agentvm.limits.catalogue import Limits
     from agentvm.limits.events import EventKind, LimitEvent
     from agentvm.limits.host_catalogue import HostLimits
@@ -54,10 +55,12 @@ __all__ = [
     "Process",
     "Result",
     "Signal",
+    "Stall",
     "SystemClock",
     "Tmpfs",
     "Usage",
     "UsageSnapshot",
+    "Waits",
     "configure_host",
     "host_usage",
     "on_host_limit",
@@ -88,10 +91,12 @@ _HOME = {
     "Process": "agentvm.api.process",
     "Result": "agentvm.api.result",
     "Signal": "agentvm.kernel.outcome",
+    "Stall": "agentvm.kernel.stalls",
     "SystemClock": "agentvm.clock",
     "Tmpfs": "agentvm.api.mounts",
     "Usage": "agentvm.api.result",
     "UsageSnapshot": "agentvm.limits.usage",
+    "Waits": "agentvm.kernel.stalls",
     "configure_host": "agentvm.engine.capacity",
     "host_usage": "agentvm.engine.capacity",
     "on_host_limit": "agentvm.api.events",

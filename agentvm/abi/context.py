@@ -8,10 +8,12 @@ from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.open_file import Buffers, OpenFile
+from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import Process
+from agentvm.kernel.signalling import post
 from agentvm.kernel.stat import FdFlags, Filetype
 from agentvm.kernel.vfs.node import Node
-from agentvm.kernel.wait import Readiness, block_until
+from agentvm.kernel.wait import Interrupted, Readiness, block_until
 
 if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
@@ -81,6 +83,13 @@ class CallContext:
             return KernelError(Errno.EINVAL if missing & _SET_SIZE else Errno.EBADF, f"fd {fd} lacks {names}")
         return KernelError(Errno.ENOTCAPABLE, f"fd {fd} lacks {names}")
 
+    @staticmethod
+    def drop(file: OpenFile) -> None:
+        """Give back a reference to an open file that a call has taken."""
+        file.references -= 1
+        if file.references == 0:
+            file.on_last_close()
+
     # -- transfers that may wait --------------------------------------------------------------------------------------
     def wait_for(self, file: OpenFile, ready: int) -> None:
         """Sleep until `file` is ready for that. At its end, or without another end, it is ready."""
@@ -111,16 +120,34 @@ class CallContext:
             try:
                 written = file.write_nowait(rest)
             except KernelError as error:
-                if error.errno is Errno.EAGAIN and not file.flags & FdFlags.NONBLOCK:
-                    self.wait_for(file, Readiness.WRITE)
-                    continue
-                if done:
+                if error.errno is Errno.EPIPE:
+                    self.signal_broken_pipe()
+                if error.errno is not Errno.EAGAIN or file.flags & FdFlags.NONBLOCK:
+                    if done:
+                        return done
+                    raise
+                if not self._wait_to_write(file, is_begun=bool(done)):
                     return done
-                raise
+                continue
             done += written
             rest = remaining(rest, written)
             if not rest or file.flags & FdFlags.NONBLOCK:
                 return done
+
+    def _wait_to_write(self, file: OpenFile, *, is_begun: bool) -> bool:
+        """Sleep until there is room. False where a signal ends that, and the call, which has written something."""
+        try:
+            self.wait_for(file, Readiness.WRITE)
+        except Interrupted:
+            if is_begun:
+                return False
+            raise
+        return True
+
+    def signal_broken_pipe(self) -> None:
+        """Send SIGPIPE to a program that can do something about it: one of the host ABI. Others find EPIPE."""
+        if self.process.has_host_abi:
+            post(self.process, Signal.SIGPIPE)
 
     def _clip(self, buffers: Buffers) -> Buffers:
         """Keep the first max_io_bytes of `buffers`."""

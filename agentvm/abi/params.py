@@ -13,8 +13,10 @@ from agentvm.kernel.stat import FileStat
 
 __all__ = [
     "Advice",
+    "Block",
     "ClockId",
     "Cookie",
+    "Direct",
     "ExitCode",
     "Fd",
     "FdFlagsBits",
@@ -23,6 +25,8 @@ __all__ = [
     "FstFlags",
     "LookupFlags",
     "NewFd",
+    "NewPid",
+    "Number",
     "OFlags",
     "OutBuffer",
     "Param",
@@ -35,6 +39,8 @@ __all__ = [
     "RoFlags",
     "SdFlags",
     "SignalNumber",
+    "Signed",
+    "Signed64",
     "Size",
     "SocketFlags",
     "Stat",
@@ -66,13 +72,27 @@ class Record:
     pack: str
 
 
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A result that the call returns itself, where others return their errno; `on_error` says that it failed."""
+
+    wasm: str
+    on_error: int
+
+
 _U32 = Param(("i32",), "{0}")
 _U64 = Param(("i64",), "{0}")
 _S64 = Param(("i64",), "(({0} ^ 0x8000000000000000) - 0x8000000000000000)", signed=True)
 
+_S32 = Param(("i32",), "(({0} ^ 0x80000000) - 0x80000000)", signed=True)
+
+Number = Annotated[int, _U32, Record(4, "pack_u32")]
+Signed = Annotated[int, _S32]
+Signed64 = Annotated[int, _S64]
 Fd = Annotated[int, Param(("i32",), "{0}", errnos=(Errno.EBADF,))]
 Size = Annotated[int, _U32, Record(4, "pack_u32")]
 NewFd = Annotated[int, Record(4, "pack_u32")]
+NewPid = Annotated[int, Record(4, "pack_u32")]
 RoFlags = Annotated[int, Record(2, "pack_u16")]
 FileSize = Annotated[int, _U64, Record(8, "pack_u64")]
 Timestamp = Annotated[int, _U64, Record(8, "pack_u64")]
@@ -98,6 +118,8 @@ ReadBuffers = Annotated[
     Param(("i32", "i32"), "memory.buffers({0}, {1})", ("", "_len"), (Errno.EFAULT, Errno.EINVAL)),
 ]
 WriteBuffers = ReadBuffers
+#: Bytes of the guest as they are, to be read: they are not copied.
+Block = Annotated[memoryview, Param(("i32", "i32"), "memory.span({0}, {1})", ("", "_len"), (Errno.EFAULT,))]
 OutBuffer = Annotated[memoryview, Param(("i32", "i32"), "memory.span({0}, {1})", ("", "_len"), (Errno.EFAULT,))]
 
 Stat = Annotated[FileStat, Record(64, "pack_filestat")]

@@ -12,7 +12,7 @@ from enum import Enum
 from inspect import signature
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from agentvm.abi.params import Param, Record
+from agentvm.abi.params import Direct, Param, Record
 from agentvm.errno import Errno
 
 __all__ = ["CallTable", "Disk", "Support", "SyscallSpec", "collect", "syscall"]
@@ -50,6 +50,12 @@ class SyscallSpec:
     locked: bool
     disk: Disk | None
     returns: bool
+    #: What it returns itself, where others return their errno.
+    direct: Direct | None = None
+    #: Whether it is made again after a handler with SA_RESTART has interrupted it; else it fails with EINTR.
+    restarts: bool = False
+    #: Whether it may let signals through: their handlers then run before it returns.
+    signals: bool = False
 
     @property
     def summary(self) -> str:
@@ -79,7 +85,14 @@ class SyscallSpec:
 
     @property
     def wasm_results(self) -> tuple[str, ...]:
+        if self.direct is not None:
+            return (self.direct.wasm,)
         return ("i32",) if self.returns else ()
+
+    @property
+    def can_be_interrupted(self) -> bool:
+        """Whether it waits for what may never come, so that a signal ends the wait."""
+        return Errno.EINTR in self.fails_with
 
     @property
     def errnos(self) -> frozenset[Errno]:
@@ -110,12 +123,24 @@ def syscall(
     note: str = "",
     locked: bool = True,
     disk: Disk | None = None,
+    restarts: bool = False,
+    signals: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Declare a call. `fails_with` maps each errno to its cause; `locked=False` runs it without the kernel lock; `disk`
-    says which disk rates it counts against."""
+    """Declare a call. `fails_with` maps each errno to its cause: with EINTR among them it can be interrupted, and then
+    `restarts` or not. `locked=False` runs it without the kernel lock; `disk` says which disk rates it counts against;
+    `signals` that it may let signals through."""
 
     def attach(handler: Handler) -> Handler:
-        setattr(handler, _ATTRIBUTE, (dict(fails_with or {}), support, note, locked, disk))
+        declared = {
+            "fails_with": dict(fails_with or {}),
+            "support": support,
+            "note": note,
+            "locked": locked,
+            "disk": disk,
+            "restarts": restarts,
+            "signals": signals,
+        }
+        setattr(handler, _ATTRIBUTE, declared)
         return handler
 
     return attach
@@ -157,7 +182,7 @@ def collect(module: str, sources: Iterable[types.ModuleType]) -> CallTable:
 
 
 def _describe(module: str, name: str, handler: Callable[..., Any]) -> SyscallSpec:
-    fails_with, support, note, locked, disk = getattr(handler, _ATTRIBUTE)
+    declared = getattr(handler, _ATTRIBUTE)
     hints = get_type_hints(handler, include_extras=True)
     names = list(signature(handler).parameters)[1:]  # the first is the context
     returned = hints.get("return")
@@ -167,17 +192,19 @@ def _describe(module: str, name: str, handler: Callable[..., Any]) -> SyscallSpe
         handler=handler,
         params=tuple((param, _marker(hints[param], Param)) for param in names),
         results=_results(returned),
-        fails_with=fails_with,
-        support=support,
-        note=note,
-        locked=locked,
-        disk=disk,
         returns=returned is not typing.NoReturn,
+        direct=_direct(returned),
+        **declared,
     )
 
 
+def _direct(returned: Any) -> Direct | None:
+    marks = returned.__metadata__ if get_origin(returned) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, Direct)), None)
+
+
 def _results(returned: Any) -> tuple[Record, ...]:
-    if returned in (None, type(None), typing.NoReturn):
+    if returned in (None, type(None), typing.NoReturn) or _direct(returned) is not None:
         return ()
     if get_origin(returned) is tuple:
         return tuple(_marker(part, Record) for part in get_args(returned))

@@ -16,7 +16,9 @@ from agentvm.api.process import Process
 from agentvm.api.reactor import Instance, Number
 from agentvm.api.result import Result, Usage
 from agentvm.api.vm import AgentVM, Mountable
+from agentvm.kernel.stalls import Stall
 from agentvm.limits.amount import Amount
+from agentvm.limits.events import LimitEvent
 from agentvm.limits.outlet import Collector
 from agentvm.limits.view import LimitsView
 
@@ -194,12 +196,16 @@ class AsyncAgentVM:
         """Every limit's cap in force now."""
         return self._vm.limits
 
-    def on_limit(self, callback: AsyncCallback) -> Forget:
+    def on_limit(self, callback: AsyncCallback[LimitEvent]) -> Forget:
         """Have `callback`, a function or a coroutine function, called on this event loop with each `LimitEvent`.
 
         The next one comes when it has ended; events that come meanwhile become one of each limit and kind.
         """
         return self._vm.on_limit(LoopCallback(callback))
+
+    def on_stall(self, callback: AsyncCallback[Stall]) -> Forget:
+        """Have `callback`, a function or a coroutine function, called on this event loop with each `Stall`."""
+        return self._vm.on_stall(LoopCallback(callback))
 
     def collect_events(self) -> Collector:
         """Keep the events that happen from now on."""

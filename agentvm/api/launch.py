@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agentvm.abi.context import CallContext
-from agentvm.abi.rights import DIRECTORY_BASE, DIRECTORY_INHERITING, LISTENER, STDIN, STDOUT
+from agentvm.abi.preopens import open_preopens
+from agentvm.abi.rights import LISTENER, STDIN, STDOUT
 from agentvm.api.guest_file import GuestFile
 from agentvm.api.result import Result, Usage
 from agentvm.errno import Errno, KernelError
@@ -173,24 +174,24 @@ def prepare(
     *,
     caps: Mapping[str, Cap],
     uses_files: bool,
+    has_host_abi: bool,
     trace: "CallTrace | None" = None,
 ) -> tuple[Launched, CallContext]:
     """Make the process, with its own `caps`, its standard streams and preopened directories. Takes the kernel lock.
-
-    A program that imports no call on paths gets no directories: it could not use them, and descriptor 3 is free.
 
     Raises `ProcessLimit` (EAGAIN), `InvalidArgument` (E2BIG, EINVAL, a cwd or preopen that is not there).
     """
     with kernel.lock:
         whole = options.cwd != "/" or "/" in options.preopens
         record = _spawn(kernel, image, kernel.vfs.root if whole else None)
+        record.has_host_abi = has_host_abi
+        record.preopens = tuple(path.encode() for path in options.preopens)
         for name, cap in caps.items():
             record.gauges.tighten(name, cap)
         launched = Launched(kernel, record)
         try:
             _open_streams(launched, options)
-            if uses_files:
-                _open_directories(launched, options)
+            open_preopens(kernel, record, uses_files=uses_files)
             _open_listeners(launched, options)
             return launched, CallContext(kernel, record, trace)
         except KernelError as error:
@@ -259,30 +260,9 @@ def _hand_over(record: Process, descriptor: Descriptor) -> None:
         raise
 
 
-def _open_directories(launched: Launched, options: StartOptions) -> None:
-    """Preopen directories. See docs/rationale.md, "Why a cwd needs more preopens"."""
-    kernel, record = launched.kernel, launched.record
-    names = [(path.encode(), path.encode()) for path in options.preopens]
-    if options.cwd != "/":
-        names += [(b"/" + name, b"/" + name) for name in _top_directories(kernel)]
-        names.append((options.cwd.encode(), b"."))
-    for path, name in names:
-        file = kernel.vfs.open_at(kernel.vfs.root, path, root=kernel.vfs.root, confined=False, directory=True)
-        _hand_over(record, Descriptor(file, DIRECTORY_BASE, DIRECTORY_INHERITING, preopen=name))
-
-
 def _open_listeners(launched: Launched, options: StartOptions) -> None:
     kernel, record = launched.kernel, launched.record
     for _ in range(options.listeners):
         listener = Listener(kernel.registry)
         launched.listeners.append(listener)
         _hand_over(record, Descriptor(listener, LISTENER, 0))
-
-
-def _top_directories(kernel: "Kernel") -> list[bytes]:
-    root = kernel.vfs.open_at(kernel.vfs.root, b"/", root=kernel.vfs.root, confined=False, directory=True)
-    try:
-        entries = list(root.entries(0))
-    finally:
-        root.on_last_close()
-    return [entry.name for entry in entries if entry.filetype is Filetype.DIRECTORY and entry.name not in (b".", b"..")]

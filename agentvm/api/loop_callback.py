@@ -1,30 +1,31 @@
-"""A callback for limits that runs on an event loop, one event at a time."""
+"""A callback for events that runs on an event loop, one event at a time."""
 
 import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
-
-from agentvm.limits.events import LimitEvent
+from typing import Generic, TypeVar
 
 __all__ = ["AsyncCallback", "LoopCallback"]
 
+Event = TypeVar("Event")
+
 #: A function or a coroutine function.
-AsyncCallback = Callable[[LimitEvent], Awaitable[object] | object]
+AsyncCallback = Callable[[Event], Awaitable[object] | object]
 
 #: How often the wait for a callback looks whether the loop was closed meanwhile, in seconds.
 _LOOK_SECONDS = 1.0
 
 
-class LoopCallback:
+class LoopCallback(Generic[Event]):
     """Calls `callback` on the loop on which it was made, and waits for its end. A loop that is closed is no error."""
 
-    def __init__(self, callback: AsyncCallback) -> None:
+    def __init__(self, callback: AsyncCallback[Event]) -> None:
         self._callback = callback
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None  # so that it is not collected while it runs
 
-    def __call__(self, event: LimitEvent) -> None:
+    def __call__(self, event: Event) -> None:
         """Raises what the callback raises."""
         done, failures = threading.Event(), list[BaseException]()
 
@@ -49,7 +50,7 @@ class LoopCallback:
         if failures:
             raise failures[0]
 
-    async def _call(self, event: LimitEvent) -> None:
+    async def _call(self, event: Event) -> None:
         outcome = self._callback(event)
         if inspect.isawaitable(outcome):
             await outcome

@@ -2,12 +2,14 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 from agentvm.api.guest_file import GuestFile
 from agentvm.api.guest_program import open_guest_file
 from agentvm.api.launch import Launched, Program
+from agentvm.api.launcher import GuestLauncher
 from agentvm.engine.cache import LoadedModule
 from agentvm.engine.cancel import Cancel
 from agentvm.engine.capacity import host_capacity
@@ -17,7 +19,9 @@ from agentvm.engine.dispatch import HostCalls, available_import
 from agentvm.engine.machine import Machine
 from agentvm.engine.module import load_module
 from agentvm.engine.module_info import ModuleInfo
+from agentvm.engine.program import GuestProgram
 from agentvm.errors import CompileLimit, HostLimit, MemoryTooLarge, ModuleLimit, NotRunnable
+from agentvm.kernel.process import Process
 from agentvm.kernel.vfs.files import FileAccess
 from agentvm.limits.catalogue import SPECS
 from agentvm.limits.gauge import LimitExceeded
@@ -26,6 +30,9 @@ from agentvm.limits.spec import Cap
 
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
+    from agentvm.abi.trace import CallTrace
+    from agentvm.engine.bind import HostLinker
+    from agentvm.engine.execution import OnEnd
     from agentvm.kernel.kernel import Kernel
 
 __all__ = ["VMMachine"]
@@ -47,6 +54,10 @@ def _calls_for(profile: EngineProfile, *, traced: bool, rated: bool) -> HostCall
                 calls = HostCalls(engine_for(profile), traced=traced, rated=rated, public=PUBLIC_CALLS)
                 _calls[key] = calls
     return calls
+
+
+def _never_killed(_cancel: Callable[[], None]) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class _Loading:
@@ -86,8 +97,8 @@ class _Loading:
 class VMMachine:
     """Loads and starts the programs of one VM."""
 
-    def __init__(self, kernel: "Kernel", *, traced: bool) -> None:
-        """`traced`: the contexts of the processes to start have a `trace`."""
+    def __init__(self, kernel: "Kernel", *, trace: "CallTrace | None") -> None:
+        """With `trace` the contexts of the processes to start have it. Programs can start others from here on."""
         self._kernel = kernel
         self._profile = EngineProfile(int(kernel.registry.caps.now["max_wasm_stack_bytes"]))
         self._machine = Machine(kernel.registry)
@@ -96,37 +107,42 @@ class VMMachine:
         self._files = FileAccess(kernel.vfs, kernel.lock)
         #: The module that was last counted against its ceilings, and whether as a guest's. Guarded by the kernel lock.
         self._noted: tuple[ModuleInfo, bool] | None = None
-        self._calls = _calls_for(self._profile, traced=traced, rated=kernel.disk is not None)
+        self._calls = _calls_for(self._profile, traced=trace is not None, rated=kernel.disk is not None)
+        kernel.launcher = GuestLauncher(kernel, self, trace)
 
     def load(
         self,
-        program: Program,
+        program: Program | GuestProgram,
         *,
         caps: Mapping[str, Cap],
-        reactor: bool,
-        timeout: float | None,
-        progress: Callable[[float], None] | None,
+        reactor: bool = False,
+        timeout: float | None = None,
+        progress: Callable[[float], None] | None = None,
+        killed: Callable[[Callable[[], None]], AbstractContextManager[None]] = _never_killed,
     ) -> tuple[LoadedModule, float]:
         """Return the compiled module, and the CPU seconds that compiling it took: 0 if it was cached.
 
-        `caps` are those of the process alone, where they are tighter than the VM's. Raises `NotRunnable` and its kin;
-        `CompileLimit` if `timeout` seconds pass first.
+        `caps` are those of the process alone, where they are tighter than the VM's; `killed` has what it is given
+        called when the program that asks is killed. Raises `NotRunnable` and its kin; `CompileLimit` if `timeout`
+        seconds pass first.
         """
         loading = _Loading(timeout, progress)
         with self._lock:
             self._loading.add(loading)
-        is_guests = isinstance(program, GuestFile)
+        source = open_guest_file(program, self._files) if isinstance(program, GuestFile) else program
+        is_guests = isinstance(source, GuestProgram) and not source.is_operators
         try:
-            module = load_module(
-                open_guest_file(program, self._files) if isinstance(program, GuestFile) else program,
-                caps={**self._kernel.registry.caps.now, **caps} if caps else self._kernel.registry.caps.now,
-                profile=self._profile,
-                available_imports=available_import,
-                require="reactor" if reactor else "command",
-                cancel=loading.cancel,
-                progress=loading.tell,
-                charge=loading.charge,
-            )
+            with killed(loading.cancel.cancel):
+                module = load_module(
+                    source,
+                    caps={**self._kernel.registry.caps.now, **caps} if caps else self._kernel.registry.caps.now,
+                    profile=self._profile,
+                    available_imports=available_import,
+                    require="reactor" if reactor else "command",
+                    cancel=loading.cancel,
+                    progress=loading.tell,
+                    charge=loading.charge,
+                )
         except (ModuleLimit, MemoryTooLarge, CompileLimit) as error:
             self._note_refusal(error)
             if not loading.timed_out:
@@ -184,17 +200,25 @@ class VMMachine:
 
         Raises `HostLimit` (EAGAIN) if none can be had, `MemoryTooLarge` (ENOMEM) if its memories don't fit.
         """
-        try:
+        with self._refusals_told():
             launched.execution = self._machine.start(
                 module,
                 launched.record,
                 context,
-                self._calls.provide((item.module, item.name) for item in module.info.imports),
+                self._linker(module),
                 entry="_initialize" if reactor else "_start",
                 timeout_seconds=timeout,
                 cpu_time_ns=int(launched.compile_seconds * 1e9),
                 on_end=launched.finish,
             )
+
+    def _linker(self, module: LoadedModule) -> "HostLinker":
+        return self._calls.provide((item.module, item.name) for item in module.info.imports)
+
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
+        try:
+            yield
         except ModuleLimit as error:
             self._note_refusal(error)
             raise
@@ -207,6 +231,30 @@ class VMMachine:
                 observed=refusal.observed,
                 cap=refusal.capacity,
             ) from None
+
+    # -- for programs that start others ------------------------------------------------------------------------------
+    def load_for_guest(self, program: GuestProgram, process: Process) -> tuple[LoadedModule, float]:
+        """As `load`, for a program that asks on its own thread: a kill of it ends the compile."""
+        return self.load(program, caps={}, killed=process.when_killed)
+
+    def start_for_guest(
+        self, process: Process, module: LoadedModule, context: "CallContext", compile_seconds: float, on_end: "OnEnd"
+    ) -> None:
+        """As `start`, for a process that another one has made."""
+        with self._refusals_told():
+            self._machine.start(
+                module,
+                process,
+                context,
+                self._linker(module),
+                cpu_time_ns=int(compile_seconds * 1e9),
+                on_end=on_end,
+            )
+
+    def plan_exec(self, module: LoadedModule) -> object:
+        """Return what `GuestExec` carries for the calling process to go on as `module`. Raises what `start` does."""
+        with self._refusals_told():
+            return self._machine.plan_exec(module, self._linker(module))
 
     def refresh_limits(self) -> None:
         """Caps were raised: running processes are told."""

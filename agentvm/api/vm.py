@@ -12,6 +12,7 @@ from agentvm.api.launch import Launched, Program, StartOptions, make_image, prep
 from agentvm.api.mounts import Mountable, Mounts
 from agentvm.api.process import Process
 from agentvm.api.result import Result, Usage
+from agentvm.api.stalls import StallCallback, StallNews
 from agentvm.clock import Clock, ManualClock, SystemClock
 from agentvm.engine.capacity import host_capacity
 from agentvm.engine.current import current
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from agentvm.api.reactor import Instance
 
 __all__ = ["AgentVM", "Mountable"]
-
-#: A program that imports none of these can neither find nor use a preopened directory.
-_FILE_CALLS = ("path_", "fd_prestat_", "fd_readdir")
 
 #: How often a wait in vain looks up, in seconds.
 _LATEST_LOOK = 0.2
@@ -86,6 +84,7 @@ class AgentVM:
         self.name = name or f"vm-{next(_numbers)}"
         registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=_calling_pid)
         self._events = Events(registry)
+        self._stalls: StallNews | None = None
         random_bytes = seeded_random(seed) if deterministic else system_random
         vfs = Vfs(registry, clock, between=_stop_if_killed)
         self._kernel = Kernel(registry, clock, random_bytes, vfs, _calling_process)
@@ -205,11 +204,20 @@ class AgentVM:
         image, caps = make_image(program, options), own_caps(options.limits, self._kernel.registry.caps.now)
         count_action(self._kernel)
         machine = self._running_machine()
+        from agentvm.api.module_facts import has_host_abi, uses_files
+
         module, compile_seconds = machine.load(
             program, caps=caps, reactor=reactor, timeout=options.timeout, progress=progress
         )
-        uses_files = any(item.name.startswith(_FILE_CALLS) for item in module.info.imports)
-        launched, context = prepare(self._kernel, image, options, caps=caps, uses_files=uses_files, trace=self._trace)
+        launched, context = prepare(
+            self._kernel,
+            image,
+            options,
+            caps=caps,
+            uses_files=uses_files(module.info),
+            has_host_abi=has_host_abi(module.info),
+            trace=self._trace,
+        )
         launched.compile_seconds = compile_seconds
         with self._kernel.lock:
             self._launched.add(launched)
@@ -237,7 +245,9 @@ class AgentVM:
 
             with self._kernel.lock:
                 if self._machine is None:
-                    self._machine = VMMachine(self._kernel, traced=self._trace is not None)
+                    self._stalls = StallNews(self.name)
+                    self._kernel.processes.stalls.tell(self._stalls.post)
+                    self._machine = VMMachine(self._kernel, trace=self._trace)
         return self._machine
 
     # -- files, limits, life ------------------------------------------------------------------------------------------
@@ -275,6 +285,14 @@ class AgentVM:
         """
         self._check_open()
         return self._events.call(callback)
+
+    def on_stall(self, callback: StallCallback) -> Forget:
+        """Have `callback` called, on a thread of its own, with a `Stall` when every process waits for ever for the
+        others: it says which waits for what. Returns a function that takes it back. The log hears of it anyway."""
+        self._check_open()
+        self._running_machine()
+        assert self._stalls is not None
+        return self._stalls.call(callback)
 
     def collect_events(self) -> Collector:
         """Keep the events that happen from now on, one of each limit and kind: `collector.events()`."""

@@ -8,7 +8,7 @@ results. A `KernelError` is the guest's; anything else goes to `Execution.fail`,
 
 import ctypes
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -22,19 +22,30 @@ from agentvm.engine import bind
 from agentvm.engine.current import current
 from agentvm.engine.module_info import Signature
 from agentvm.engine.public_calls import define_call_public
-from agentvm.errno import KernelError
+from agentvm.errno import Errno, KernelError
+from agentvm.kernel.wait import Interrupted
 
 __all__ = ["HostCalls", "available_import", "make_callback"]
 
-_TABLES = {"wasi_snapshot_preview1": PREVIEW1, "wasi_unstable": UNSTABLE}
+_TABLES: Mapping[str, Mapping[str, SyscallSpec]] = {"wasi_snapshot_preview1": PREVIEW1, "wasi_unstable": UNSTABLE}
+_NO_CALLS: Mapping[str, SyscallSpec] = {}
+
+
+def _calls_of(module: str) -> Mapping[str, SyscallSpec]:
+    """Return the calls of an import module; those of the host ABI are imported with the first program that does."""
+    if module.startswith("host_"):
+        from agentvm.abi.agentos import AGENTOS
+
+        return AGENTOS.get(module, _NO_CALLS)
+    return _TABLES.get(module, _NO_CALLS)
 
 
 def available_import(module: str, name: str) -> Signature | None:
     """Return the type of a function that a module may import; None if there is no such function."""
     known = _signatures.get((module, name))
     if known is None:
-        table = _TABLES.get(module)
-        if table is None or name not in table:
+        table = _calls_of(module)
+        if name not in table:
             return None
         spec = table[name]
         known = _signatures[module, name] = Signature(spec.wasm_params, spec.wasm_results)
@@ -45,7 +56,7 @@ _signatures: dict[tuple[str, str], Signature] = {}  # bounded by the calls that 
 
 
 #: Raw values lie 16 bytes apart; no call has more than this many.
-_MOST_VALUES = 12
+_MOST_VALUES = 24
 _MOST_VIEWS = 512
 
 
@@ -101,22 +112,54 @@ def _source(spec: SyscallSpec, *, traced: bool) -> str:
         f"{result.pack}(memory.view, out{index}, {f'found[{index}]' if len(spec.results) > 1 else 'found'})"
         for index, result in enumerate(spec.results)
     ]
-    lines.append("values[0] = 0")
+    lines.append(_return_line(spec))
+    if spec.signals:
+        lines.append("if context.process.is_signalled: current.execution.handle_signals()")
     if traced and spec.returns:
         lines.append("context.trace(spec, before, 0)")
-    body = "\n            ".join(lines)
-    on_error = "values[0] = error.errno" + ("; context.trace(spec, before, error.errno)" if traced else "")
+    return _around(spec, lines, traced=traced)
+
+
+def _return_line(spec: SyscallSpec) -> str:
+    if spec.direct is None:
+        return "values[0] = 0"
+    return "wide_at[address][0] = found" if spec.direct.wasm == "i64" else "values[0] = found"
+
+
+def _failure(spec: SyscallSpec, errno: str, *, traced: bool) -> str:
+    """What is done with an errno: returned, or where the call returns something else, told as that."""
+    if spec.direct is None:
+        told = f"values[0] = {errno}"
+    elif spec.direct.wasm == "i64":
+        told = f"wide_at[address][0] = {spec.direct.on_error & 0xFFFF_FFFF_FFFF_FFFF}"
+    else:
+        told = f"values[0] = {spec.direct.on_error & 0xFFFF_FFFF}"
+    return told + (f"; context.trace(spec, before, {errno})" if traced else "")
+
+
+def _around(spec: SyscallSpec, lines: Sequence[str], *, traced: bool) -> str:
+    """What is the same in all calls. One that a signal can interrupt is made again where its handler says so."""
+    interrupted = ""
+    if spec.can_be_interrupted:
+        handled = "current.execution.handle_signals()"
+        interrupted = f"""
+            except Interrupted:
+                {f"if {handled}: continue" if spec.restarts else handled}
+                {_failure(spec, str(int(Errno.EINTR)), traced=traced)}"""
+    body = "\n                ".join(lines)
     return f"""
 def {spec.name}(environment, caller, address, count):
     try:
         context = current.context
-        if monotonic() >= context.process.check_at:
-            current.execution.checkpoint()
-        try:
-            {body}
-        except KernelError as error:
-            {on_error}
-        return 0
+        while True:
+            if monotonic() >= context.process.check_at:
+                current.execution.checkpoint()
+            try:
+                {body}{interrupted}
+            except KernelError as error:
+                {_failure(spec, "error.errno", traced=traced)}
+                if context.process.is_signalled: current.execution.handle_signals()
+            return 0
     except BaseException as error:
         return current.execution.fail(error)
 """
@@ -126,7 +169,8 @@ def _call_lines(spec: SyscallSpec, arguments: Sequence[str]) -> list[str]:
     """Decode first, so that a bad pointer is found before the lock is taken and before anything happens."""
     names = [f"a{i}" if "memory." in argument else argument for i, argument in enumerate(arguments)]
     lines = [f"{name} = {text}" for name, text in zip(names, arguments, strict=True) if name != text]
-    call = f"{'found = ' if spec.results else ''}handler({', '.join(names)})"
+    has_result = spec.results or spec.direct is not None
+    call = f"{'found = ' if has_result else ''}handler({', '.join(names)})"
     return [*lines, f"with context.lock: {call}" if spec.locked else call]
 
 
@@ -134,6 +178,7 @@ def make_callback(spec: SyscallSpec, *, traced: bool, rated: bool = False) -> bi
     """Return the callback of one call; `traced`, it reports each call to the `trace` of its context; `rated`, it counts
     against the disk rates of its VM."""
     names: dict[str, Any] = {
+        "Interrupted": Interrupted,
         "KernelError": KernelError,
         "current": current,
         "handler": metered(spec) if rated and spec.disk is not None else spec.handler,
@@ -166,12 +211,12 @@ class HostCalls:
 
     def provide(self, names: Iterable[tuple[str, str]]) -> bind.HostLinker:
         """Return the linker with the calls `names`, as (module, name); what is no call of ours is left out."""
-        missing = [name for name in names if name not in self._defined and name[1] in _TABLES.get(name[0], ())]
+        missing = [name for name in names if name not in self._defined and name[1] in _calls_of(name[0])]
         if missing:
             with self._lock:
                 for module, name in missing:
                     if (module, name) not in self._defined:
-                        self._add(_TABLES[module][name])
+                        self._add(_calls_of(module)[name])
         return self.linker
 
     def _add(self, spec: SyscallSpec) -> None:

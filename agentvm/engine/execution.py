@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agentvm import log
-from agentvm.engine import bind, stack
+from agentvm.engine import bind, failure, stack
 from agentvm.engine.current import current
 from agentvm.engine.guest import Guest
+from agentvm.engine.handlers import Handlers
 from agentvm.engine.memory import GuestMemories
 from agentvm.engine.meter import FuelMeter
 from agentvm.engine.plan import ExecutionStatistics, Plan
@@ -16,19 +17,18 @@ from agentvm.engine.reactor import CallRequest, Mailbox, Number
 from agentvm.engine.slots import Ticket
 from agentvm.engine.ticker import TICK_SECONDS
 from agentvm.engine.turn import Turn
-from agentvm.errors import GuestFailed, HostLimit
+from agentvm.errors import GuestFailed
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
-from agentvm.kernel.process import Ending, GuestExit, GuestKilled, Process
+from agentvm.kernel.process import Ending, GuestExec, GuestKilled, Process
 from agentvm.kernel.wait import NoScheduler
+from agentvm.limits.gauge import LimitExceeded
 
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
     from agentvm.engine.machine import Machine
 
-__all__ = ["MAX_REENTRY", "RUNNER", "STARTER", "Execution", "OnEnd"]
+__all__ = ["RUNNER", "STARTER", "Execution", "OnEnd"]
 
-#: How deep a guest may be entered from its own host calls (signal handlers that are interrupted by signals).
-MAX_REENTRY = 16
 _NOW = float("-inf")
 RUNNER, STARTER = "runner", "starter"
 _ENDED = b"the process ends"
@@ -56,15 +56,8 @@ class Execution:
         self.time = plan.time
         self.meter = FuelMeter(machine.fuel, process)
         self.account = machine.ledger.open(process)
-        self.memories = GuestMemories(self.account, plan.linked.minimums, plan.linked.exported_memory)
-        self._guest = Guest(
-            plan.linked,
-            process,
-            memories=self.memories,
-            account=self.account,
-            meter=self.meter,
-            depth=machine.stack_depth(),
-        )
+        self._depth = machine.stack_depth()
+        self.memories, self._guest = self._prepare(plan)
         self._mailbox = None if plan.entry == "_start" else machine.mailbox()
         # any thread
         self._owner: dict[str, str] = {}
@@ -72,7 +65,18 @@ class Execution:
         self._over.acquire()
         self.ending: Ending | None = None
         # owned by the runner thread
-        self._depth = 0
+        #: The program to go on with, once the one that asked for it has been left.
+        self._next: Plan | None = None
+        self._handlers = Handlers(self)
+
+    def _prepare(self, plan: Plan) -> tuple[GuestMemories, Guest]:
+        linked = plan.linked
+        memories = GuestMemories(self.account, linked.minimums, linked.exported_memory)
+        self.process.has_trampoline = Handlers.are_exported_by(linked)
+        guest = Guest(
+            linked, self.process, memories=memories, account=self.account, meter=self.meter, depth=self._depth
+        )
+        return memories, guest
 
     def connect(self, on_end: OnEnd) -> None:
         """Connect the process, right before a runner gets it. From here on `on_end` is told."""
@@ -167,11 +171,13 @@ class Execution:
             self.meter.pause()
             self._turn.wait()
             self._resume_fuel()
+        if process.is_signalled:
+            self._handlers.run()
         self.meter.look()
         self._turn.share()
         process.check_at = min(monotonic() + self._turn.next_look(self.meter.used), self.time.deadline)
         # Whoever wants something wrote it down before check_at, which was just overwritten: look again.
-        if self.meter.due:
+        if self.meter.due or process.is_signalled:
             process.check_at = _NOW
         if process.ending is not None:
             process.check_at = _NOW
@@ -196,21 +202,20 @@ class Execution:
     def _resume_fuel(self) -> None:
         self.meter.resume(self._turn.leave, self._turn.enter)
 
-    def reenter(self, name: str, arguments: Sequence[Number] = ()) -> tuple[Number, ...]:
-        """In a host call: call an exported function of the guest (a signal handler). Raises `GuestKilled` if it fails.
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the guest was left for another program: the trap that did it is no ending."""
+        return self._next is not None
 
-        Deeper than `MAX_REENTRY` the process ends as by a stack overflow.
-        """
+    def handle_signals(self) -> bool:
+        """In a host call: run the handlers that are due. False if one of them wants the call to fail with EINTR."""
+        return self._handlers.run()
+
+    def reenter(self, name: str, arguments: Sequence[Number] = ()) -> tuple[Number, ...]:
+        """In a host call: call an exported function of the guest. Raises `GuestKilled` if that ends the process."""
         request = CallRequest(name, self._plan.linked.signature(name), arguments)
-        if self._depth >= MAX_REENTRY:
-            text = f"signal handlers are nested {self._depth} deep: killed by SIGSEGV"
-            self.process.kill(Signal.SIGSEGV, Cause(CauseKind.TRAP, text))
-        self.process.raise_if_killed()
-        self._depth += 1
-        try:
+        with self._handlers.nested():
             self._guest.answer(request)
-        finally:
-            self._depth -= 1
         if not request.answered:
             raise GuestKilled
         return request.values()
@@ -228,6 +233,10 @@ class Execution:
             self.meter.glance()
             if self.time.check():
                 self._turn.wait()
+            if process.stopped_by is not None:
+                self._turn.leave()
+                process.rest()
+                self._turn.enter()
             self._turn.share()
         if process.ending is None:
             return 0
@@ -238,10 +247,10 @@ class Execution:
         """A host call met `error`: note what it means for the process, and return the trap that leaves the guest."""
         try:
             self.meter.is_exact = True
-            if type(error) is GuestExit:
-                self.process.exit(error.code)
-            elif type(error) is not GuestKilled:
-                self.note_bug(error)
+            if type(error) is GuestExec:
+                self._next = cast(Plan, error.program)
+            else:
+                failure.note_left(self.process, self.machine.name, error)
         except BaseException:  # noqa: BLE001, S110 - the caller is a callback, which must return
             pass
         return bind.new_trap(_ENDED)
@@ -253,12 +262,7 @@ class Execution:
 
     def note_bug(self, error: BaseException) -> None:
         """agentvm itself failed: the process ends, and the host's log gets the traceback; the guest never does."""
-        if isinstance(error, HostLimit):
-            self.process.kill(Signal.SIGKILL, Cause(CauseKind.LIMIT, str(error), limit=str(error.values.get("limit"))))
-            return
-        text = f"agentvm failed with {type(error).__name__}: killed by SIGKILL; the host's log has the details"
-        self.process.kill(Signal.SIGKILL, Cause(CauseKind.HOST_BUG, text))
-        log.error("serving a process failed", vm=self.machine.name, pid=self.process.pid, exc_info=error)
+        failure.note_bug(self.process, self.machine.name, error)
 
     # ---- the runner thread's way through ----
 
@@ -290,6 +294,14 @@ class Execution:
             del current.execution, current.context
 
     def _live(self) -> None:
+        while True:
+            self._live_once()
+            plan, self._next = self._next, None
+            if plan is None or self.process.ending is not None:
+                return
+            self._change_to(plan)
+
+    def _live_once(self) -> None:
         guest = self._guest
         try:
             guest.open(self.machine.engine_address, self._plan.tables)
@@ -297,7 +309,7 @@ class Execution:
             self.context.memory.attach(self.memories)
             # A kill before the epoch deadline was set moved an epoch that nobody watched.
             self.process.raise_if_killed()
-            if guest.instantiate() and guest.run_entry(self._plan.entry):
+            if guest.instantiate() and self._handlers.begin(guest, self._plan) and guest.run_entry(self._plan.entry):
                 if self._mailbox is not None:
                     self._serve(self._mailbox)
                 self.process.exit(0)
@@ -306,6 +318,18 @@ class Execution:
                 self.meter.close(self.machine.engine)
             self.context.memory.detach()
             guest.close()
+
+    def _change_to(self, plan: Plan) -> None:
+        """The old program is gone, with its memory: make room for the new one, which cannot fail any more."""
+        self.memories.unmap_rest()
+        linked = plan.linked
+        try:
+            self.account.open(sum(linked.minimums), plan.tables.size_bytes, throws=linked.info.has_tags)
+        except LimitExceeded as refusal:
+            self.process.kill(Signal.SIGKILL, Cause.of_spec(refusal.spec, refusal.observed, refusal.capacity))
+            raise GuestKilled from None
+        self._plan = plan
+        self.memories, self._guest = self._prepare(plan)
 
     def _serve(self, mailbox: Mailbox) -> None:
         """Answer calls until the guest is told to finish, or ends."""
@@ -333,8 +357,7 @@ class Execution:
             self.time.close()
             self._give_back()
         except BaseException:  # noqa: BLE001 - the rest must go on
-            for step in (self._turn.leave, self.memories.unmap_rest, self.give_up):
-                self._safely(step)
+            failure.do_all(self.process, self.machine.name, self._turn.leave, self.memories.unmap_rest, self.give_up)
         if process.ending is None:
             process.kill(Signal.SIGKILL, Cause(CauseKind.HOST_BUG, "the process ended without an ending"))
         ending = process.ending
@@ -352,12 +375,6 @@ class Execution:
         self.memories.unmap_rest()
         stack.give_back(getattr(current, "stack_pointer", None), self.machine.wasm_stack_bytes)
         self.give_up()
-
-    def _safely(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except BaseException as error:  # noqa: BLE001 - partly somebody else's code, on our thread
-            log.error("ending a process failed", vm=self.machine.name, pid=self.process.pid, exc_info=error)
 
     def _disconnect(self, cpu_time_ns: int) -> None:
         """Let go of what points back here, so that all is freed now and not by the garbage collector."""

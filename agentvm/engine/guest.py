@@ -109,6 +109,8 @@ class Guest:
         if trap:
             ending, code = ending_of_trap(trap)
             self._meter.is_exact = code in STOPPED_EXACTLY
+            if code is None and current.execution.is_leaving:
+                return False
             if code == OUT_OF_FUEL:
                 self._process.kill(Signal.SIGXCPU, Cause.of_limit(*self._meter.run_out()))
             elif code == STACK_OVERFLOW:

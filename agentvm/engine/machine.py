@@ -16,7 +16,7 @@ from agentvm.engine.current import current
 from agentvm.engine.execution import STARTER, Execution, OnEnd
 from agentvm.engine.fuel import FuelPool, FuelStatistics
 from agentvm.engine.ledger import MemoryLedger
-from agentvm.engine.linked import Runnable, link, plan_tables
+from agentvm.engine.linked import Linked, Runnable, TablePlan, link, plan_tables
 from agentvm.engine.plan import Plan
 from agentvm.engine.process_time import ProcessTime
 from agentvm.engine.reactor import Mailbox
@@ -137,12 +137,7 @@ class Machine:
         _check_depth()
         host_signals.ensure()
         self._use(linker)
-        caps = self._registry.caps.now
-        linked = link(module, linker)
-        if entry == "_start" and not linked.has_entry(entry):
-            raise MissingExport("the module exports no function _start () -> (): it is no program", name=entry)
-        memory = process.gauges.gauge("max_memory_per_process_bytes").cap
-        tables = plan_tables(linked.info.tables, caps["max_table_elements"], memory)
+        linked, tables = self._link(module, linker, process, entry)
         clock = ProcessTime(process, timeout_seconds, cpu_time_ns, self.cpu_rate)
         plan = Plan(linked, tables, entry, clock)
         execution = Execution(self, process, context, plan)
@@ -154,6 +149,24 @@ class Machine:
             self._abandon(execution)
             raise
         return execution
+
+    def plan_exec(self, module: Runnable, linker: bind.HostLinker) -> Plan:
+        """Return the plan by which the calling process becomes another program: `GuestExec` carries it out.
+
+        Raises what `start` raises of the module; the process goes on as it is then.
+        """
+        execution = current.execution
+        linked, tables = self._link(module, linker, execution.process, "_start")
+        return Plan(linked, tables, "_start", execution.time)
+
+    def _link(
+        self, module: Runnable, linker: bind.HostLinker, process: Process, entry: str
+    ) -> tuple[Linked, TablePlan]:
+        linked = link(module, linker)
+        if entry == "_start" and not linked.has_entry(entry):
+            raise MissingExport("the module exports no function _start () -> (): it is no program", name=entry)
+        memory = process.gauges.gauge("max_memory_per_process_bytes").cap
+        return linked, plan_tables(linked.info.tables, self._registry.caps.now["max_table_elements"], memory)
 
     def _use(self, linker: bind.HostLinker) -> None:
         if not self.engine_address:

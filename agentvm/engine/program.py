@@ -26,6 +26,8 @@ class GuestProgram:
     read: Callable[[Cap], bytes]
     size_bytes: int
     identity: Hashable = None
+    #: Whether no guest can have written it, so that it has the operator's caps.
+    is_operators: bool = False
 
 
 #: What can be run: the bytes of a module, the path of a host file, or a guest's file.
@@ -68,10 +70,9 @@ class _FromBytes:
 
 
 class _FromGuest:
-    bytes_limit = "max_guest_module_bytes"
-    seconds_limit = "max_guest_compile_seconds"
-
     def __init__(self, program: GuestProgram) -> None:
+        kind = "" if program.is_operators else "guest_"
+        self.bytes_limit, self.seconds_limit = f"max_{kind}module_bytes", f"max_{kind}compile_seconds"
         self._read = program.read
         self.identity: Hashable = None if program.identity is None else ("guest", program.identity)
         self.size_bytes = program.size_bytes

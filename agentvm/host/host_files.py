@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import time
+from collections.abc import Hashable
 
 from agentvm.errno import Errno, KernelError
 from agentvm.host.beneath import set_times_at
@@ -12,6 +14,7 @@ from agentvm.host.mount import HostMount, status_of
 from agentvm.host.quota import MAX_OFFSET
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype, Whence
+from agentvm.kernel.vfs.open_inode import SETTLED_NS
 
 __all__ = ["SYNC", "HostFile", "host_flags"]
 
@@ -55,7 +58,7 @@ class HostFile(OpenFile):
     fits. As on Linux, `pwrite` to a file opened with APPEND appends.
     """
 
-    __slots__ = ("_append", "_fd", "_inode", "_mount", "_offset", "_readable", "_writable")
+    __slots__ = ("_append", "_fd", "_inode", "_mount", "_offset", "_readable", "_writable", "is_operators")
 
     filetype = Filetype.REGULAR_FILE
     seekable = True
@@ -73,6 +76,14 @@ class HostFile(OpenFile):
         self._readable = readable
         self._writable = writable
         self._offset = 0
+        self.is_operators = mount.read_only
+
+    def version(self) -> Hashable:
+        status = status_of(self._fd)
+        changed_ns = max(status.st_ctime_ns, status.st_mtime_ns)
+        if time.time_ns() - changed_ns < SETTLED_NS:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def on_last_close(self) -> None:
         quota = self._mount.quota

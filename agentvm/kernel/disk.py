@@ -49,7 +49,7 @@ class Throttle:
         queue = self._queue
         queue.append(process)
         try:
-            block_until(process, self._lock, self._clock, (), lambda: queue[0] is process)
+            block_until(process, self._lock, self._clock, (), lambda: queue[0] is process, is_interruptible=False)
             self._pay(process, ())
         finally:
             queue.remove(process)
@@ -74,7 +74,15 @@ class Throttle:
                 is_told = True
                 bucket.throttled()
             deadline = self._clock.monotonic_ns() + math.ceil(seconds * _SECOND_NS)
-            block_until(process, self._lock, self._clock, (self._sleepers,), self._change(), deadline)
+            block_until(
+                process,
+                self._lock,
+                self._clock,
+                (self._sleepers,),
+                self._change(),
+                deadline,
+                is_interruptible=False,  # a process in a disk's queue is not: signal(7)
+            )
 
     def _change(self) -> Callable[[], bool]:
         """Return what tells whether the rates have changed since now."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from agentvm.clock import Clock
 from agentvm.kernel.disk import DiskRates
+from agentvm.kernel.launcher import Launcher, NoLauncher
 from agentvm.kernel.proc_source import KernelProcSource
 from agentvm.kernel.process import Process
 from agentvm.kernel.process_table import ProcessTable
@@ -38,6 +39,8 @@ class Kernel:
         self.random_bytes = random_bytes
         self.vfs = vfs
         self.processes = ProcessTable(registry)
+        #: Starts what programs spawn; set once, by who has an engine.
+        self.launcher: Launcher = NoLauncher()
         #: None where the VM has no disk rates, and never will.
         self.disk = DiskRates(registry, self.lock, clock) if DiskRates.are_set(registry) else None
         source = KernelProcSource(self, caller)

@@ -4,7 +4,7 @@ A kind overrides what it supports; the rest refuses with the errno that Linux gi
 raises EAGAIN, and the caller waits on `waiters` (see `kernel/wait.py`). All methods need the kernel lock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentvm.errno import Errno, KernelError
@@ -34,6 +34,8 @@ class OpenFile:
     is_stream: bool = False
     #: True for files and directories in memory or on the host: what the disk rates are about.
     on_disk: bool = False
+    #: True for what no guest can have written: files of read-only mounts.
+    is_operators: bool = False
 
     def __init__(self, flags: FdFlags = FdFlags(0)) -> None:
         self.flags = flags
@@ -76,6 +78,10 @@ class OpenFile:
     @property
     def waiters(self) -> WaitQueue | None:
         """The queue that is notified when `readiness` changes; None if it never does."""
+        return None
+
+    def version(self) -> Hashable:
+        """Return what stays equal exactly as long as the contents do; None where that can't be told."""
         return None
 
     # -- attributes ---------------------------------------------------------------------------------------------------

@@ -7,11 +7,15 @@ from agentvm.limits.amount import format_amount
 from agentvm.limits.catalogue import SPECS
 from agentvm.limits.spec import Cap, LimitSpec
 
-__all__ = ["Cause", "CauseKind", "ExitStatus", "Signal"]
+__all__ = ["MAX_SIGNAL", "Cause", "CauseKind", "ExitStatus", "Signal"]
+
+
+#: The highest signal number.
+MAX_SIGNAL = 64
 
 
 class Signal(IntEnum):
-    """Signal numbers of Linux, as far as the VM sends them."""
+    """Signal numbers of Linux. Real-time signals have no names: `Signal(40)` is SIGRT40."""
 
     SIGHUP = 1
     SIGINT = 2
@@ -28,13 +32,30 @@ class Signal(IntEnum):
     SIGPIPE = 13
     SIGALRM = 14
     SIGTERM = 15
+    SIGSTKFLT = 16
+    SIGCHLD = 17
+    SIGCONT = 18
+    SIGSTOP = 19
+    SIGTSTP = 20
+    SIGTTIN = 21
+    SIGTTOU = 22
+    SIGURG = 23
     SIGXCPU = 24
     SIGXFSZ = 25
     SIGVTALRM = 26
     SIGPROF = 27
+    SIGWINCH = 28
     SIGPOLL = 29
     SIGPWR = 30
     SIGSYS = 31
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Signal | None":
+        if not isinstance(value, int) or not 32 <= value <= MAX_SIGNAL:
+            return None
+        member = int.__new__(cls, value)
+        member._name_, member._value_ = f"SIGRT{value}", value
+        return cls._value2member_map_.setdefault(value, member)  # type: ignore[return-value]
 
 
 class CauseKind(Enum):
@@ -44,6 +65,7 @@ class CauseKind(Enum):
     SIGNAL = "signal"  # somebody killed it: vm.kill, Ctrl-C, close
     LIMIT = "limit"  # it hit a cap that ends a process
     TRAP = "trap"  # it did what WebAssembly forbids
+    STALL = "stalled"  # every process of the VM waited for ever for the others (on_stall="kill")
     HOST_BUG = "host_bug"  # agentvm itself failed; the host's log has the traceback
 
 

@@ -29,7 +29,7 @@ class Pipe(ByteQueue):
 
     def __init__(self, registry: Registry, waiters: WaitQueue | None = None) -> None:
         """`waiters` lets two pipes wake the same threads, as the two directions of a socket do."""
-        self.waiters = waiters if waiters is not None else WaitQueue()
+        self.waiters = waiters if waiters is not None else WaitQueue("a pipe")
         self._registry = registry
         self._gauge = registry.open_object("max_pipe_bytes", self.waiters.notify)
         super().__init__(self._gauge, full=Full.BLOCKS, whole=PIPE_BUF)
@@ -152,6 +152,7 @@ class HostPipeEnd:
         self._reads = reads
         # guarded by _lock, which is the kernel's
         self._open = True
+        pipe.waiters.host_ends += 1
         if reads:
             pipe.readers += 1
         else:
@@ -193,6 +194,7 @@ class HostPipeEnd:
         """As `close`, with the kernel lock held."""
         if self._open:
             self._open = False
+            self._pipe.waiters.host_ends -= 1
             self._pipe.lose(reader=self._reads)
 
     def _wait(self, condition: Callable[[], bool]) -> None:

@@ -59,7 +59,7 @@ class KernelProcSource:
             pid=process.pid,
             ppid=process.ppid,
             name=image.name,
-            state=_STATES[process.state],
+            state="T" if process.is_stopped else _STATES[process.state],
             argv=image.argv,
             environ=image.environ,
             cwd=image.cwd,

@@ -1,17 +1,22 @@
-"""The process record: who it is, what it holds, and how it is told to end."""
+"""The process record: who it is, what it holds, and how it is told to end, to stop and to look for signals."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from agentvm.kernel.credentials import Credentials
 from agentvm.kernel.fd_table import FdTable
 from agentvm.kernel.outcome import Cause, CauseKind, ExitStatus, Signal
+from agentvm.kernel.signals import SignalState
 from agentvm.kernel.vfs.node import Node
-from agentvm.kernel.wait import Event, Lock, NoScheduler, Scheduler, Waiter
+from agentvm.kernel.wait import Event, Lock, NoScheduler, Scheduler, Waiter, WaitQueue, Watch
 from agentvm.limits.registry import ProcessGauges
 
-__all__ = ["Ending", "GuestExit", "GuestKilled", "Image", "Process", "ProcessState"]
+__all__ = ["INIT_PID", "Ending", "GuestExec", "GuestExit", "GuestKilled", "Image", "Process", "ProcessState"]
 
+#: Process 1 is the VM's own: it has no record, and adopts and reaps what nobody else waits for.
+INIT_PID = 1
 _NEVER = float("inf")
 _NOW = float("-inf")
 
@@ -22,6 +27,14 @@ class GuestExit(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class GuestExec(Exception):
+    """Raised by proc_exec, when nothing can fail any more, to leave the guest for `program`."""
+
+    def __init__(self, program: object) -> None:
+        super().__init__(program)
+        self.program = program
 
 
 class GuestKilled(Exception):
@@ -55,22 +68,49 @@ class ProcessState(Enum):
 
 
 class Process:
-    """One process of a VM."""
+    """One process of a VM. `ProcessTable` makes them."""
+
+    # guarded by the kernel lock
+    #: Whether the program imports the host ABI: it then hears of SIGPIPE, and its directories are tagged.
+    has_host_abi = False
+    #: Whether it exports what runs its handlers.
+    has_trampoline = False
+    #: Whether it has become another program since it was made: its parent then leaves its group alone.
+    has_executed = False
+    #: Whether a timer of its own will wake it.
+    has_timer = False
+    #: The signal that stopped it; None while it goes on.
+    stopped_by: Signal | None = None
+    #: What the parent has not yet been told: that it stopped, or that it goes on.
+    has_stop_to_report = has_continue_to_report = False
 
     def __init__(
-        self, pid: int, ppid: int, image: Image, fds: FdTable, gauges: ProcessGauges, root: Node | None
+        self, pid: int, parent: "Process | None", image: Image, fds: FdTable, gauges: ProcessGauges, root: Node | None
     ) -> None:
+        """`parent` is None for what the host starts: its parent is process 1."""
         # immutable
         self.pid = pid
-        self.ppid = ppid
-        self.image = image
         self.gauges = gauges
+        self.waiter = Waiter()
+        #: Whether the host started it, and so reaps it.
+        self.is_hosts = parent is None
+        # guarded by the kernel lock
+        self.image = image
         #: Where absolute symlinks start; None for a process that was not given the VM's root.
         self.root = root
-        self.waiter = Waiter()
-        # guarded by the kernel lock
+        #: The directories that it is given at its start, and each program that it starts.
+        self.preopens: tuple[bytes, ...] = parent.preopens if parent is not None else ()
         self.fds = fds
-        self.umask = 0o022
+        self.parent = parent
+        self.children: dict[int, Process] = {}  # bounded by max_processes
+        #: Told when a child ends, stops or goes on.
+        self.child_events = WaitQueue("its children")
+        self.watch: Watch | None = None
+        self.pgid: int = parent.pgid if parent is not None else pid
+        self.sid: int = parent.sid if parent is not None else pid
+        self.umask: int = parent.umask if parent is not None else 0o022
+        self.credentials: Credentials = parent.credentials if parent is not None else Credentials()
+        self.signals: SignalState = parent.signals.inherited() if parent is not None else SignalState()
         self.state = ProcessState.RUNNING
         self.ended = Event()
         # set by the engine before the process runs
@@ -80,8 +120,65 @@ class Process:
         # written by any thread, read at every host call: guarded by _ending_lock
         self._ending_lock = Lock()
         self.ending: Ending | None = None
-        #: Monotonic seconds from which on a host call looks whether something is due; -inf once the process must end.
+        #: Monotonic seconds from which on a host call looks whether something is due; -inf if something is.
         self.check_at = _NEVER
+
+    @property
+    def ppid(self) -> int:
+        """The parent's pid; 1 for what the host started, and for orphans."""
+        return self.parent.pid if self.parent is not None else INIT_PID
+
+    @property
+    def is_living(self) -> bool:
+        """Whether it has not ended, and is not about to."""
+        return self.state is ProcessState.RUNNING and self.ending is None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.stopped_by is not None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal came whose handler is to run."""
+        signals = self.signals
+        return bool(signals.pending & ~signals.blocked)
+
+    @property
+    def is_signalled(self) -> bool:
+        """Whether it was stopped, or a handler is to run."""
+        return self.stopped_by is not None or self.is_interrupted
+
+    def become(self, image: Image) -> None:
+        """The process is another program from now on: execve(2)."""
+        self.image = image
+        self.has_executed = True
+        self.signals.reset_handlers()
+
+    def enter(self, path: bytes) -> None:
+        """Make an absolute path the working directory."""
+        self.image = replace(self.image, cwd=path)
+
+    def notice(self) -> None:
+        """Have the process look up: a signal came, or it was stopped or continued. Kernel lock."""
+        self.check_at = _NOW
+        self.waiter.wake()
+
+    @contextmanager
+    def when_killed(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have `wake` called if the process is killed meanwhile, or was. It may be called twice, on any thread."""
+        before = self.on_kill
+
+        def on_kill() -> None:
+            wake()
+            before()
+
+        self.on_kill = on_kill
+        try:
+            if self.ending is not None:
+                wake()
+            yield
+        finally:
+            self.on_kill = before
 
     def kill(self, signal: Signal, cause: Cause | None = None) -> bool:
         """Make the process end as if by `signal`; the first call decides. Any thread, with or without kernel lock.
@@ -106,6 +203,14 @@ class Process:
             self.ending = ending
             self.check_at = _NOW
             return True
+
+    def rest(self) -> None:
+        """Sleep while the process is stopped; a kill ends that too. Without any lock, on the process's own thread."""
+        while True:
+            self.waiter.reset()
+            if self.stopped_by is None or self.ending is not None:
+                return
+            self.waiter.gate.acquire()
 
     def raise_if_killed(self) -> None:
         """Raise `GuestKilled` if the process must end."""

@@ -84,7 +84,7 @@ class Listener(OpenFile):
         self._place.acquire()
         self._gauge = registry.open_object("max_listener_backlog")
         self._backlog: ItemQueue[SocketFile] = ItemQueue(self._gauge, full=Full.REFUSES)
-        self._waiters = WaitQueue()
+        self._waiters = WaitQueue("a listening socket", host_ends=1)  # the host may connect
         self.closed = False
 
     def connect(self) -> tuple[Pipe, Pipe]:
@@ -95,7 +95,7 @@ class Listener(OpenFile):
         if self.closed:
             raise KernelError(Errno.ECONNREFUSED, "nobody listens any more")
         self._place.acquire()
-        both = WaitQueue()
+        both = WaitQueue("a connection")
         to_guest, from_guest = Pipe(self._registry, both), Pipe(self._registry, both)
         connection = SocketFile(to_guest, from_guest, self._place)
         try:

@@ -1,18 +1,20 @@
 """Waiting: readiness, wait queues, and the one function in the kernel that blocks.
 
 Objects never block. They offer `*_nowait` operations, a readiness mask and a `WaitQueue`; `block_until` alone turns
-"would block" into waiting, and it alone knows about kills and deadlines. Model: gVisor's `pkg/waiter`.
+"would block" into waiting, and it alone knows about kills, signals and deadlines. Model: gVisor's `pkg/waiter`.
 """
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from agentvm.clock import Clock
+from agentvm.errno import Errno, KernelError
 
 __all__ = [
     "Event",
     "HostThread",
+    "Interrupted",
     "Lock",
     "NoScheduler",
     "Readiness",
@@ -20,6 +22,7 @@ __all__ = [
     "WaitQueue",
     "Waiter",
     "Waiting",
+    "Watch",
     "block_until",
 ]
 
@@ -38,16 +41,26 @@ class Readiness:
     ERROR: Final = 8
 
 
+class Interrupted(KernelError):
+    """A signal came whose handler is to run: EINTR, or the call is made again once it has (SA_RESTART)."""
+
+    def __init__(self) -> None:
+        super().__init__(Errno.EINTR, "a signal came")
+
+
 class Waiter:
     """One thread's place to sleep. `wake` may be called from any thread, with or without the kernel lock."""
 
-    __slots__ = ("gate",)
+    __slots__ = ("gate", "is_woken")
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
+        #: Whether it was woken since it last went to look.
+        self.is_woken = False
 
     def wake(self) -> None:
+        self.is_woken = True
         try:
             self.gate.release()
         except RuntimeError:
@@ -56,16 +69,20 @@ class Waiter:
     def reset(self) -> None:
         """Close the gate again, forgetting wake-ups that came before."""
         self.gate.acquire(blocking=False)
+        self.is_woken = False
 
 
 class WaitQueue:
     """The threads that wait for one object. Guarded by the kernel lock; bounded by the number of running processes, and
     of the host's own threads that wait."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("_waiters", "host_ends", "what")
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "an object", *, host_ends: int = 0) -> None:
+        """`what` says to what it belongs; `host_ends` in how many ways the host could notify it: see `Stall`."""
         self._waiters: list[Waiter] = []
+        self.what = what
+        self.host_ends = host_ends
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -96,11 +113,29 @@ class Scheduler(Protocol):
         """Called without the kernel lock: let a process run first that waits for a run slot (sched_yield)."""
 
 
+class Watch(Protocol):
+    """Who hears of sleeps without a deadline: `agentvm.kernel.stalls.StallWatch`. All with the kernel lock."""
+
+    def sleep(self, process: Any, queues: Sequence[WaitQueue]) -> None: ...
+    def wake(self, process: Any) -> None: ...
+    def move(self) -> None: ...
+
+
 class Waiting(Protocol):
     """The part of a process that `block_until` needs."""
 
     waiter: Waiter
     scheduler: Scheduler
+    #: None for what nobody watches: threads of the host.
+    watch: Watch | None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped by a signal: it gets nothing before it is continued."""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal came whose handler is to run."""
 
     def raise_if_killed(self) -> None:
         """Raise `GuestKilled` if the process must end."""
@@ -123,6 +158,8 @@ class HostThread:
     """A thread of the host, for one wait for an object of the kernel, such as a guest's output."""
 
     scheduler: Scheduler = NoScheduler()
+    is_stopped = is_interrupted = False
+    watch: Watch | None = None
 
     def __init__(self) -> None:
         self.waiter = Waiter()
@@ -138,12 +175,15 @@ def block_until(
     queues: Iterable[WaitQueue],
     condition: Callable[[], bool],
     deadline_ns: int | None = None,
+    *,
+    is_interruptible: bool = True,
 ) -> bool:
     """Sleep until `condition()` holds, and return True; return False at `deadline_ns` (monotonic).
 
-    The caller holds `lock` (the kernel's); it is released while the thread sleeps. Raises `GuestKilled`.
+    The caller holds `lock` (the kernel's); it is released while the thread sleeps. Raises `GuestKilled`, and
+    `Interrupted` when a signal came that the program handles.
     """
-    waiter = process.waiter
+    waiter, watch, has_slept = process.waiter, process.watch, False
     queues = list(queues)
     for queue in queues:
         queue.add(waiter)
@@ -151,17 +191,30 @@ def block_until(
         while True:
             waiter.reset()
             process.raise_if_killed()
-            if condition():
-                return True
             timeout_ns = None
-            if deadline_ns is not None:
-                timeout_ns = deadline_ns - clock.monotonic_ns()
-                if timeout_ns <= 0:
-                    return False
-            _sleep(process, lock, clock, timeout_ns)
+            if not process.is_stopped:
+                if condition():
+                    return True
+                if is_interruptible and process.is_interrupted:
+                    raise Interrupted
+                if deadline_ns is not None:
+                    timeout_ns = deadline_ns - clock.monotonic_ns()
+                    if timeout_ns <= 0:
+                        return False
+            has_slept = True
+            if watch is None or timeout_ns is not None:
+                _sleep(process, lock, clock, timeout_ns)
+                continue
+            watch.sleep(process, queues)
+            try:
+                _sleep(process, lock, clock, None)
+            finally:
+                watch.wake(process)
     finally:
         for queue in queues:
             queue.discard(waiter)
+        if has_slept and watch is not None:
+            watch.move()
 
 
 def _sleep(process: Waiting, lock: threading.Lock, clock: Clock, timeout_ns: int | None) -> None:

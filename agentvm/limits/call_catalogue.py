@@ -47,3 +47,12 @@ class CallLimits:
         Kind.CEILING, Scope.CALL, Unit.BYTES, 16 * MIB, None, "short count",
         "Bytes moved by one call on a stream or a host file.", past=Past.WAITS, minimum=1, maximum=1 * GIB,
     )  # fmt: skip
+    max_spawn_actions: Amount = limit(
+        Kind.CEILING, Scope.CALL, Unit.COUNT, 4096, Errno.E2BIG, "E2BIG",
+        "File actions of one spawn.", aliases=("max_spawn_file_actions",), minimum=1, maximum=1 << 20,
+    )  # fmt: skip
+    max_spawn_action_bytes: Amount = limit(
+        Kind.CEILING, Scope.CALL, Unit.BYTES, 1 * MIB, Errno.E2BIG, "E2BIG",
+        "File actions of one spawn, with their paths.", aliases=("max_spawn_file_action_bytes",), minimum=24,
+        maximum=1 * GIB,
+    )  # fmt: skip

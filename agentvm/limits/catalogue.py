@@ -130,6 +130,10 @@ class Limits(CallLimits, ModuleLimits, RateLimits):
         "enomem", "What happens when memory would pass its cap: the grow is refused with -1 (ENOMEM), or the process "
         "that asked is killed.", "enomem", "kill",
     )  # fmt: skip
+    on_stall: Setting = setting(
+        "warn", "What happens when every process waits for ever for the others: the operator is told, or they are "
+        "killed, too.", "warn", "kill",
+    )  # fmt: skip
     warn_percent: Setting = setting(
         80, "The share of a cap from which on its use is a warning, in percent.", minimum=1, maximum=100
     )

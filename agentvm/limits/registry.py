@@ -42,6 +42,11 @@ class ProcessGauges:
             )
         return gauge
 
+    @property
+    def own(self) -> Mapping[str, Cap]:
+        """The caps that this process has lower than its VM."""
+        return self._tightened
+
     def cap(self, name: str) -> Cap:
         """Return the cap that this process has."""
         cap = self._caps.now[name]
@@ -62,6 +67,11 @@ class ProcessGauges:
         """Lower one cap for this process alone, for good; a higher one changes nothing."""
         self._tightened[name] = min(cap, self._tightened.get(name, cap))
         self.refresh()
+
+    def tighten_as(self, other: "ProcessGauges") -> None:
+        """Lower the caps that another process has lower, as a child's are."""
+        for name, cap in other.own.items():
+            self.tighten(name, cap)
 
     def refresh(self) -> None:
         """Take over the VM's caps as they are now, where this process has no tighter ones."""

@@ -181,7 +181,7 @@ class Rig:
         self._pid += 1
         gauges = self.registry.open_process(self._pid)
         fds = FdTable(gauges.gauge("max_open_fds_per_process"), self.registry.gauge("max_open_fds"))
-        return Process(self._pid, 1, ProcessImage((b"guest",)), fds, gauges, None)  # type: ignore[arg-type]
+        return Process(self._pid, None, ProcessImage((b"guest",)), fds, gauges, None)  # type: ignore[arg-type]
 
     def start(self, body: "str | Program", **options: Any) -> Execution:
         """Start a module, given as text or loaded."""

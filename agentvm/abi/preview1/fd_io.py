@@ -30,8 +30,14 @@ _POSITIONED = _NO_OFFSET | {Errno.EINVAL: "the offset is negative"}
 
 
 @syscall(
-    _READ_ERRORS | {Errno.EAGAIN: "fd is non-blocking and has no data", Errno.ENOTCONN: "fd is a listening socket"},
+    _READ_ERRORS
+    | {
+        Errno.EAGAIN: "fd is non-blocking and has no data",
+        Errno.ENOTCONN: "fd is a listening socket",
+        Errno.EINTR: "a signal came",
+    },
     disk=Disk.READ,
+    restarts=True,
 )
 def fd_read(ctx: CallContext, fd: Fd, iovs: ReadBuffers) -> Size:
     """Read from a descriptor at its offset; 0 is the end."""
@@ -45,8 +51,14 @@ def fd_read(ctx: CallContext, fd: Fd, iovs: ReadBuffers) -> Size:
 
 
 @syscall(
-    _WRITE_ERRORS | {Errno.EAGAIN: "fd is non-blocking and has no room", Errno.EPIPE: "no reader is left"},
+    _WRITE_ERRORS
+    | {
+        Errno.EAGAIN: "fd is non-blocking and has no room",
+        Errno.EPIPE: "no reader is left",
+        Errno.EINTR: "a signal came",
+    },
     disk=Disk.WRITE,
+    restarts=True,
 )
 def fd_write(ctx: CallContext, fd: Fd, iovs: WriteBuffers) -> Size:
     """Write to a descriptor at its offset, or at the end of the file if it appends."""

@@ -30,6 +30,7 @@ _POLL = int(Rights.POLL_FD_READWRITE)
 
 POLL_ERRORS = {
     Errno.EINVAL: "no subscriptions, more than max_poll_subscriptions, or one of an unknown kind, clock or flag",
+    Errno.EINTR: "a signal came",
 }
 
 

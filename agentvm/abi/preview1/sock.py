@@ -17,6 +17,7 @@ _SOCK_ACCEPT = int(Rights.SOCK_ACCEPT)
 _SOCK_SHUTDOWN = int(Rights.SOCK_SHUTDOWN)
 _NOT_A_SOCKET = {Errno.ENOTSOCK: "fd is not a socket"}
 _NOT_CONNECTED = _NOT_A_SOCKET | {Errno.ENOTCONN: "the socket listens"}
+_INTERRUPTED = {Errno.EINTR: "a signal came"}
 _RECV_PEEK, _RECV_WAITALL = 1, 2
 _SHUT_RD, _SHUT_WR = 1, 2
 _NONBLOCK = int(FdFlags.NONBLOCK)
@@ -31,6 +32,8 @@ _NONBLOCK = int(FdFlags.NONBLOCK)
         Errno.ENFILE: "max_open_fds is reached",
         Errno.ENOTCAPABLE: "no SOCK_ACCEPT",
     }
+    | _INTERRUPTED,
+    restarts=True,
 )
 def sock_accept(ctx: CallContext, fd: Fd, flags: FdFlagsBits) -> NewFd:
     """Accept a connection that waits at a listening socket."""
@@ -51,7 +54,10 @@ def sock_accept(ctx: CallContext, fd: Fd, flags: FdFlagsBits) -> NewFd:
     return fds.open(Descriptor(connection, CONNECTION, 0))
 
 
-@syscall(_NOT_CONNECTED | {Errno.EAGAIN: "non-blocking and no data", Errno.EINVAL: "a flag is unknown"})
+@syscall(
+    _NOT_CONNECTED | {Errno.EAGAIN: "non-blocking and no data", Errno.EINVAL: "a flag is unknown"} | _INTERRUPTED,
+    restarts=True,
+)
 def sock_recv(ctx: CallContext, fd: Fd, ri_data: ReadBuffers, ri_flags: SocketFlags) -> tuple[Size, RoFlags]:
     """Receive from a connected socket; RECV_PEEK leaves the data there, RECV_WAITALL fills the buffers."""
     socket = _connected(ctx, fd, FD_READ)
@@ -91,6 +97,8 @@ def _receive_rest(ctx: CallContext, socket: SocketFile, rest: Buffers) -> int:
         Errno.EAGAIN: "non-blocking and no room",
         Errno.EINVAL: "a flag is set: preview1 has none",
     }
+    | _INTERRUPTED,
+    restarts=True,
 )
 def sock_send(ctx: CallContext, fd: Fd, si_data: WriteBuffers, si_flags: SocketFlags) -> Size:
     """Send on a connected socket."""

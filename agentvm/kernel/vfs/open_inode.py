@@ -1,6 +1,6 @@
 """Open regular files and directories. One buffer that lies in the chunk used last goes a short way, without loops."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 from agentvm.errno import Errno, KernelError
@@ -12,12 +12,14 @@ from agentvm.kernel.vfs.space import MAX_OFFSET
 if TYPE_CHECKING:
     from agentvm.kernel.vfs.inode import FileInode
 
-__all__ = ["OpenDirectory", "OpenInode"]
+__all__ = ["SETTLED_NS", "OpenDirectory", "OpenInode"]
 
 _NO_FLAGS = FdFlags(0)
 # Attributes of an enum cost far more than global names.
 _APPEND = int(FdFlags.APPEND)
 _CUR, _END = Whence.CUR, Whence.END
+#: A file that changed this recently may change again within one tick of the clock, unseen.
+SETTLED_NS = 2_000_000_000
 #: Advice values of preview1 `$advice`: normal, sequential, random, willneed, dontneed, noreuse.
 _HIGHEST_ADVICE = 5
 
@@ -116,6 +118,13 @@ class OpenInode(OpenFile):
 
     def readable_bytes(self) -> int:
         return max(0, self.inode.size - self.position)
+
+    def version(self) -> Hashable:
+        inode = self.inode
+        if inode.now() - inode.ctime_ns < SETTLED_NS:
+            return None
+        # The filesystem itself stands for its VM: its name in memory is not used again while somebody has it.
+        return inode.filesystem, inode.ino, inode.size, inode.ctime_ns
 
     # -- attributes ---------------------------------------------------------------------------------------------------
     def stat(self) -> FileStat:

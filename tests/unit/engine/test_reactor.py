@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from agentvm.engine.execution import MAX_REENTRY
+from agentvm.engine.handlers import MAX_DEPTH
 from agentvm.errors import GuestFailed, InvalidArgument, MissingExport
 from agentvm.kernel.outcome import CauseKind, Signal
 from tests.support.engine_rig import START, Rig, ended, run, until
@@ -110,13 +110,13 @@ NESTED = """(func (export "handler") (param i32)
   (if (local.get 0) (then (call $reenter (i32.sub (local.get 0) (i32.const 1))))))"""
 
 
-@pytest.mark.parametrize("depth", [1, 5, MAX_REENTRY - 1])
+@pytest.mark.parametrize("depth", [1, 5, MAX_DEPTH - 1])
 def test_reentry_returns_to_where_it_came_from(depth: int) -> None:
     assert run(NESTED + START.format(f"(call $reenter (i32.const {depth}))")).status.code == 0
 
 
 def test_reentry_past_the_cap_ends_like_a_stack_overflow() -> None:
-    ending = run(NESTED + START.format(f"(call $reenter (i32.const {MAX_REENTRY}))"))
+    ending = run(NESTED + START.format(f"(call $reenter (i32.const {MAX_DEPTH}))"))
     assert (ending.status.signal, ending.cause.kind) == (Signal.SIGSEGV, CauseKind.TRAP)
 
 
