@@ -1,6 +1,5 @@
 """One guest process on one runner thread: start, checks on the way, end. Nothing here holds the kernel lock."""
 
-import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from agentvm import log
 from agentvm.engine import bind, failure, stack
 from agentvm.engine.current import current
+from agentvm.engine.end import End
 from agentvm.engine.guest import Guest
 from agentvm.engine.handlers import Handlers
 from agentvm.engine.memory import GuestMemories
@@ -32,9 +32,6 @@ __all__ = ["RUNNER", "STARTER", "Execution", "OnEnd"]
 _NOW = float("-inf")
 RUNNER, STARTER = "runner", "starter"
 _ENDED = b"the process ends"
-#: How often a waiter looks by itself; it is woken otherwise.
-_WAIT_SECONDS = 1.0
-
 #: Told how a process ended, on its runner thread.
 OnEnd = Callable[[Ending], None]
 
@@ -61,9 +58,7 @@ class Execution:
         self._mailbox = None if plan.entry == "_start" else machine.mailbox()
         # any thread
         self._owner: dict[str, str] = {}
-        self._over = threading.Lock()  # held until the end
-        self._over.acquire()
-        self.ending: Ending | None = None
+        self._end = End()
         # owned by the runner thread
         #: The program to go on with, once the one that asked for it has been left.
         self._next: Plan | None = None
@@ -89,17 +84,14 @@ class Execution:
 
     # ---- any thread ----
 
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, once everything that the process held is given back."""
+        return self._end.ending
+
     def wait(self, timeout_seconds: float | None = None) -> Ending | None:
-        """Wait for the end, when everything that the process held is given back. None if it is not over in time."""
-        deadline = float("inf") if timeout_seconds is None else monotonic() + timeout_seconds
-        while self.ending is None:
-            left = deadline - monotonic()
-            # A waiter that Ctrl-C interrupts may keep the lock from the others; so all look by themselves as well.
-            if self._over.acquire(timeout=max(0.0, min(left, _WAIT_SECONDS))):
-                self._over.release()
-            elif left <= 0:
-                break
-        return self.ending
+        """Wait for the end, and return it; None if it has not come in time."""
+        return self._end.wait(timeout_seconds)
 
     def kill(self, signal: Signal = Signal.SIGKILL, cause: Cause | None = None) -> bool:
         """End the process as if by `signal`; False if it was ending already. Does not wait."""
@@ -370,8 +362,7 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - somebody else's code, on our thread
             log.error("the end of a process was not reported", vm=self.machine.name, pid=process.pid, exc_info=error)
         self._disconnect(self.time.cpu_time_ns())
-        self.ending = ending
-        self._over.release()
+        self._end.come(ending)
 
     def _give_back(self) -> None:
         self._turn.leave()
