@@ -12,6 +12,7 @@ from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
 
 __all__ = [
+    "Alarm",
     "Event",
     "HostThread",
     "Interrupted",
@@ -121,6 +122,17 @@ class Watch(Protocol):
     def move(self) -> None: ...
 
 
+class Alarm(Protocol):
+    """A timer that ends waits: `agentvm.kernel.itimer.IntervalTimer`. All with the kernel lock."""
+
+    @property
+    def at_ns(self) -> int | None:
+        """When something will come of it (monotonic); None for never."""
+
+    def ring(self, now_ns: int) -> bool:
+        """Send its signal if it is due; returns whether it was."""
+
+
 class Waiting(Protocol):
     """The part of a process that `block_until` needs."""
 
@@ -128,6 +140,10 @@ class Waiting(Protocol):
     scheduler: Scheduler
     #: None for what nobody watches: threads of the host.
     watch: Watch | None
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """Its timer, if it has one."""
 
     @property
     def is_stopped(self) -> bool:
@@ -160,6 +176,7 @@ class HostThread:
     scheduler: Scheduler = NoScheduler()
     is_stopped = is_interrupted = False
     watch: Watch | None = None
+    alarm: Alarm | None = None
 
     def __init__(self) -> None:
         self.waiter = Waiter()
@@ -197,10 +214,15 @@ def block_until(
                     return True
                 if is_interruptible and process.is_interrupted:
                     raise Interrupted
+                alarm = process.alarm
+                if alarm is not None and alarm.at_ns is not None and alarm.ring(clock.monotonic_ns()):
+                    continue
                 if deadline_ns is not None:
                     timeout_ns = deadline_ns - clock.monotonic_ns()
                     if timeout_ns <= 0:
                         return False
+                if alarm is not None:
+                    timeout_ns = _sooner(timeout_ns, alarm.at_ns, clock)
             has_slept = True
             if watch is None or timeout_ns is not None:
                 _sleep(process, lock, clock, timeout_ns)
@@ -215,6 +237,14 @@ def block_until(
             queue.discard(waiter)
         if has_slept and watch is not None:
             watch.move()
+
+
+def _sooner(timeout_ns: int | None, at_ns: int | None, clock: Clock) -> int | None:
+    """Return the time until `at_ns` if it comes before `timeout_ns` is over."""
+    if at_ns is None:
+        return timeout_ns
+    left_ns = max(0, at_ns - clock.monotonic_ns())
+    return left_ns if timeout_ns is None else min(timeout_ns, left_ns)
 
 
 def _sleep(process: Waiting, lock: threading.Lock, clock: Clock, timeout_ns: int | None) -> None:
