@@ -162,7 +162,6 @@ class Execution:
         """Called by the ticker when the time is nearly over, or over, or an alarm due. Returns when to call again."""
         return min(self.time.look(), own_limits.look_at_alarm(self.process, self.context))
 
-
     # ---- in host calls, on the runner thread ----
 
     def checkpoint(self) -> None:

@@ -135,6 +135,8 @@ class FdTable:
         while number in self.by_number:
             number += 1
         self._check_number(number)
+        if number >= self._per_process.cap:
+            raise KernelError(Errno.EMFILE, f"every number from {lowest} on is taken")
         self._take_slot()
         self._claim(number)
         descriptor.file.references += 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from agentvm.abi.agentos import (
     account_calls,
+    descriptors,
     exec_calls,
     ids,
     rlimit_calls,
@@ -20,10 +21,19 @@ from agentvm.abi.syscall import CallTable, collect
 
 __all__ = ["AGENTOS"]
 
+_PROCESS = (
+    spawn,
+    exec_calls,
+    wait_calls,
+    signal_calls,
+    timer_calls,
+    rlimit_calls,
+    ids,
+    descriptors,
+)
+
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
-    "host_process": collect(
-        "host_process", (spawn, exec_calls, wait_calls, signal_calls, timer_calls, rlimit_calls, ids)
-    ),
+    "host_process": collect("host_process", _PROCESS),
     "host_user": collect("host_user", (user_calls, account_calls)),
 }
