@@ -1,6 +1,6 @@
 """Who a process is: its user and group ids, and the rules by which it may change them.
 
-Source: credentials(7), setuid(2), setreuid(2), setresuid(2), setgroups(2). There is one privilege: the effective user 0.
+Source: credentials(7), setuid(2), setreuid(2), setresuid(2), setgroups(2). The one privilege: the effective user 0.
 """
 
 from dataclasses import dataclass, replace

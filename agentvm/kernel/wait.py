@@ -220,15 +220,11 @@ def block_until(
                     return True
                 if is_interruptible and process.is_interrupted:
                     raise Interrupted
-                alarm = process.alarm
-                if alarm is not None and alarm.at_ns is not None and alarm.ring(clock.monotonic_ns()):
+                if process.alarm is not None and _rings(process.alarm, clock):
                     continue
-                if deadline_ns is not None:
-                    timeout_ns = deadline_ns - clock.monotonic_ns()
-                    if timeout_ns <= 0:
-                        return False
-                if alarm is not None:
-                    timeout_ns = _sooner(timeout_ns, alarm.at_ns, clock)
+                timeout_ns = _time_left(process.alarm, clock, deadline_ns)
+                if timeout_ns is not None and timeout_ns <= 0:
+                    return False
             has_slept = True
             if watch is None or timeout_ns is not None:
                 _sleep(process, lock, clock, timeout_ns)
@@ -245,12 +241,18 @@ def block_until(
             watch.move()
 
 
-def _sooner(timeout_ns: int | None, at_ns: int | None, clock: Clock) -> int | None:
-    """Return the time until `at_ns` if it comes before `timeout_ns` is over."""
-    if at_ns is None:
-        return timeout_ns
-    left_ns = max(0, at_ns - clock.monotonic_ns())
-    return left_ns if timeout_ns is None else min(timeout_ns, left_ns)
+def _rings(alarm: Alarm, clock: Clock) -> bool:
+    return alarm.at_ns is not None and alarm.ring(clock.monotonic_ns())
+
+
+def _time_left(alarm: Alarm | None, clock: Clock, deadline_ns: int | None) -> int | None:
+    """Return for how long to sleep: not at all (0 or less) past the deadline, None: until woken."""
+    at_ns = None if alarm is None else alarm.at_ns
+    left_ns = None if deadline_ns is None else deadline_ns - clock.monotonic_ns()
+    if at_ns is None or (left_ns is not None and left_ns <= 0):
+        return left_ns
+    rings_ns = max(1, at_ns - clock.monotonic_ns())
+    return rings_ns if left_ns is None else min(left_ns, rings_ns)
 
 
 def _sleep(process: Waiting, lock: threading.Lock, clock: Clock, timeout_ns: int | None) -> None:

@@ -15,7 +15,7 @@ _GET, _SET = 0, 1
 def proc_itimer_real(
     ctx: CallContext, operation: Number, value_us: Signed64, interval_us: Signed64
 ) -> tuple[Number64, Number64]:
-    """Return in how many microseconds SIGALRM comes (0: never), and at which interval then; set both (1), or not (0)."""
+    """Return in how many microseconds SIGALRM comes (0: never), and at which interval then; 1 sets both, 0 does not."""
     process, now_ns = ctx.process, ctx.clock.monotonic_ns()
     if operation not in (_GET, _SET):
         raise KernelError(Errno.EINVAL, f"operation {operation}")

@@ -29,8 +29,8 @@ class FilesystemUsage:
 class MemoryFilesystem:
     """A tree of inodes in memory. Everything in it, and what was removed but is still open, is charged.
 
-    It starts with the directories `base`, and with `files` in them, whose texts all VMs share; paths are relative to the
-    root, each after the one above it. Guarded by the kernel lock.
+    It starts with the directories `base`, and with `files` in them, whose texts all VMs share; paths are relative to
+    the root, each after the one above it. Guarded by the kernel lock.
     """
 
     __slots__ = ("_base_names", "_next_ino", "_orphans", "account", "dev", "inodes", "now", "root")
