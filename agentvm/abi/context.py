@@ -1,5 +1,6 @@
 """What a call works with: the process that makes it, its memory, and the kernel."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agentvm.abi.memory import GuestMemory
@@ -7,13 +8,14 @@ from agentvm.abi.rights import FD_READ, FD_WRITE, Rights, applicable
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.kernel import Kernel
+from agentvm.kernel.lending import Lent, remaining
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import Process
 from agentvm.kernel.signalling import post
 from agentvm.kernel.stat import FdFlags, Filetype
 from agentvm.kernel.vfs.node import Node
-from agentvm.kernel.wait import Interrupted, Readiness, block_until
+from agentvm.kernel.wait import Readiness, block_until
 
 if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
@@ -91,11 +93,32 @@ class CallContext:
             file.on_last_close()
 
     # -- transfers that may wait --------------------------------------------------------------------------------------
-    def wait_for(self, file: OpenFile, ready: int) -> None:
-        """Sleep until `file` is ready for that. At its end, or without another end, it is ready."""
-        queue = file.waiters
-        assert queue is not None, f"{type(file).__name__} would block but has no wait queue"
-        block_until(self.process, self.lock, self.clock, [queue], lambda: bool(file.readiness() & ready))
+    def wait_for(self, file: OpenFile, ready: int, lent: Lent | None = None) -> None:
+        """Sleep until `file` is ready for that, or something was done with what is `lent` to it."""
+        timeout_ns = file.timeout_ns(ready)
+        deadline_ns = None if timeout_ns is None else self.clock.monotonic_ns() + timeout_ns
+        if lent is None:
+            self.wait_until(file, ready, lambda: bool(file.readiness() & ready), deadline_ns)
+            return
+        file.lend(lent, ready)
+        try:
+            self.wait_until(
+                file,
+                ready,
+                lambda: (lent.done > 0 if ready & Readiness.READ else not lent.rest) or bool(file.readiness() & ready),
+                deadline_ns,
+            )
+        finally:
+            file.take_back(lent)
+
+    def wait_until(
+        self, file: OpenFile, ready: int, condition: Callable[[], bool], deadline_ns: int | None = None
+    ) -> None:
+        """Sleep until `condition()` holds, which changes as `file` becomes ready for that. EAGAIN at the deadline."""
+        queues = tuple(file.queues(ready))
+        assert queues, f"{type(file).__name__} would block but has no wait queue"
+        if not block_until(self.process, self.lock, self.clock, queues, condition, deadline_ns):
+            raise KernelError(Errno.EAGAIN, "the time is over that the descriptor lets a call wait")
 
     def read(self, file: OpenFile, buffers: Buffers) -> int:
         """Read, waiting for data unless the file is non-blocking."""
@@ -107,7 +130,10 @@ class CallContext:
             except KernelError as error:
                 if error.errno is not Errno.EAGAIN or file.flags & FdFlags.NONBLOCK:
                     raise
-            self.wait_for(file, Readiness.READ)
+            lent = Lent(self.process, buffers)
+            self.wait_for(file, Readiness.READABLE, lent)
+            if lent.done:
+                return lent.done
 
     def write(self, file: OpenFile, buffers: Buffers) -> int:
         """Write to a stream, waiting for room until all is written, unless the file is non-blocking.
@@ -126,23 +152,25 @@ class CallContext:
                     if done:
                         return done
                     raise
-                if not self._wait_to_write(file, is_begun=bool(done)):
-                    return done
-                continue
+                written, is_over = self._wait_to_write(file, rest, is_begun=bool(done))
+                if is_over:
+                    return done + written
             done += written
             rest = remaining(rest, written)
             if not rest or file.flags & FdFlags.NONBLOCK:
                 return done
 
-    def _wait_to_write(self, file: OpenFile, *, is_begun: bool) -> bool:
-        """Sleep until there is room. False where a signal ends that, and the call, which has written something."""
+    def _wait_to_write(self, file: OpenFile, rest: Buffers, *, is_begun: bool) -> tuple[int, bool]:
+        """Sleep until there is room. Return how much a reader took meanwhile, and whether a signal ends the call,
+        which has written something then."""
+        lent = Lent(self.process, rest)
         try:
-            self.wait_for(file, Readiness.WRITE)
-        except Interrupted:
-            if is_begun:
-                return False
+            self.wait_for(file, Readiness.WRITABLE, lent)
+        except KernelError:  # EINTR, or the end of the time that the descriptor lets a call wait
+            if is_begun or lent.done:
+                return lent.done, True
             raise
-        return True
+        return lent.done, False
 
     def signal_broken_pipe(self) -> None:
         """Send SIGPIPE to a program that can do something about it: one of the host ABI. Others find EPIPE."""
@@ -160,15 +188,3 @@ class CallContext:
             clipped.append(buffer[: int(room)])
             room -= len(clipped[-1])
         return clipped
-
-
-def remaining(buffers: Buffers, done: int) -> Buffers:
-    """Return what is left of `buffers` after the first `done` bytes."""
-    rest = []
-    for buffer in buffers:
-        if done < len(buffer):
-            rest.append(buffer[done:])
-            done = 0
-        else:
-            done -= len(buffer)
-    return rest

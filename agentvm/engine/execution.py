@@ -73,10 +73,9 @@ class Execution:
         linked = plan.linked
         memories = GuestMemories(self.account, linked.minimums, linked.exported_memory)
         self.process.has_trampoline = Handlers.are_exported_by(linked)
-        guest = Guest(
-            linked, self.process, memories=memories, account=self.account, meter=self.meter, depth=self._depth
+        return memories, Guest(
+            linked, self.process, memories, account=self.account, meter=self.meter, depth=self._depth
         )
-        return memories, guest
 
     def connect(self, on_end: OnEnd) -> None:
         """Connect the process, right before a runner gets it. From here on `on_end` is told."""
@@ -142,7 +141,7 @@ class Execution:
             self._mailbox.finish()
 
     def cpu_time_ns(self) -> int:
-        """Return the CPU time of the process in ns, host calls included."""
+        """Return the CPU time of the process in ns."""
         return self.time.cpu_time_ns()
 
     def statistics(self) -> ExecutionStatistics:
@@ -201,6 +200,11 @@ class Execution:
 
     def _resume_fuel(self) -> None:
         self.meter.resume(self._turn.leave, self._turn.enter)
+
+    @property
+    def is_reactor(self) -> bool:
+        """Whether the guest stays for calls."""
+        return self._mailbox is not None
 
     @property
     def is_leaving(self) -> bool:
@@ -272,7 +276,7 @@ class Execution:
 
     @property
     def owner(self) -> str | None:
-        """Who claimed the execution."""
+        """Who claimed it."""
         return self._owner.get("is")
 
     def run(self) -> None:
@@ -296,20 +300,19 @@ class Execution:
     def _live(self) -> None:
         while True:
             self._live_once()
-            plan, self._next = self._next, None
-            if plan is None or self.process.ending is not None:
+            if self._next is None or self.process.ending is not None:
                 return
-            self._change_to(plan)
+            self._change_to(self._next)
 
     def _live_once(self) -> None:
-        guest = self._guest
+        guest, plan = self._guest, self._plan
         try:
-            guest.open(self.machine.engine_address, self._plan.tables)
+            guest.open(self.machine.engine_address, plan.tables)
             self.meter.open(guest.context, self._turn.leave, self._turn.enter)
             self.context.memory.attach(self.memories)
             # A kill before the epoch deadline was set moved an epoch that nobody watched.
             self.process.raise_if_killed()
-            if guest.instantiate() and self._handlers.begin(guest, self._plan) and guest.run_entry(self._plan.entry):
+            if guest.instantiate() and self._handlers.begin(guest, plan) and guest.run_entry(plan.entry):
                 if self._mailbox is not None:
                     self._serve(self._mailbox)
                 self.process.exit(0)
@@ -328,7 +331,7 @@ class Execution:
         except LimitExceeded as refusal:
             self.process.kill(Signal.SIGKILL, Cause.of_spec(refusal.spec, refusal.observed, refusal.capacity))
             raise GuestKilled from None
-        self._plan = plan
+        self._plan, self._next = plan, None
         self.memories, self._guest = self._prepare(plan)
 
     def _serve(self, mailbox: Mailbox) -> None:
