@@ -1,6 +1,7 @@
 """The command line: its verbs and flags, and the exit statuses of our own failures."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -92,9 +93,11 @@ def _act(arguments: Sequence[str]) -> int:
     if options.verb is None:
         parser.print_help(sys.stderr)
         return InvalidArgument.exit_status
-    if options.verb != "run" and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        # Ctrl-C lets a verb put its things in order; `run` has a way of its own.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if options.verb != "run":  # which does both in its own time
+        gc.freeze()
+        gc.enable()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # Ctrl-C lets a verb put its things in order
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     status: int = options.action(options)
     return status
 

@@ -1,6 +1,7 @@
 """`agentvm run`: one program in a VM of its own, its streams tied to ours."""
 
 import argparse
+import gc
 import os
 import stat
 import sys
@@ -105,6 +106,8 @@ def _run(options: argparse.Namespace) -> int:
             start = replace(start, limits=_output_limits(vm))
         events = vm.collect_events() if options.json else Collector()
         process = vm.start(program, start, _Progress(program, interrupts))
+        gc.freeze()  # all is loaded
+        gc.enable()
         result = _wait(process, interrupts) if options.json else _stream(process, interrupts)
     _report(program, result, options, events)
     return result.shell_code
