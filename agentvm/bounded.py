@@ -15,6 +15,9 @@ __all__ = ["ByteQueue", "Full", "ItemQueue", "Level"]
 
 T = TypeVar("T")
 
+#: Up to so many bytes a copy of a piece costs less than a view of it.
+_SHORT = 4096
+
 
 class Full(Enum):
     """What a queue without room does to its producer."""
@@ -111,9 +114,15 @@ class ByteQueue:
         data, level = self.data, self.level
         if len(buffers) == 1:  # nearly every read: worth its own lines, and those of `_drop`
             (buffer,) = buffers
-            chunk = data[: len(buffer)]
-            done = len(chunk)
-            buffer[:done] = chunk
+            done = len(buffer)
+            if done <= _SHORT:
+                chunk = data[:done]
+                done = len(chunk)
+                buffer[:done] = chunk
+            else:
+                done = min(done, len(data))
+                with memoryview(data) as view:
+                    buffer[:done] = view[:done]
         else:
             done = self.peek(buffers)
         del data[:done]
@@ -131,14 +140,14 @@ class ByteQueue:
 
     def peek(self, buffers: Sequence[memoryview]) -> int:
         """Copy bytes into `buffers`, and leave them there."""
-        data, done = self.data, 0
-        for buffer in buffers:
-            chunk = data[done : done + len(buffer)]
-            size = len(chunk)
-            buffer[:size] = chunk
-            done += size
-            if done == len(data):
-                break
+        done = 0
+        with memoryview(self.data) as data:
+            for buffer in buffers:
+                size = min(len(buffer), len(data) - done)
+                buffer[:size] = data[done : done + size]
+                done += size
+                if done == len(data):
+                    break
         return done
 
     def clear(self) -> None:

@@ -7,6 +7,7 @@ from agentvm.abi.rights import FD_READ, FD_WRITE, Rights, applicable
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.kernel import Kernel
+from agentvm.kernel.lending import Lent, remaining
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import Process
@@ -91,11 +92,24 @@ class CallContext:
             file.on_last_close()
 
     # -- transfers that may wait --------------------------------------------------------------------------------------
-    def wait_for(self, file: OpenFile, ready: int) -> None:
-        """Sleep until `file` is ready for that. At its end, or without another end, it is ready."""
+    def wait_for(self, file: OpenFile, ready: int, lent: Lent | None = None) -> None:
+        """Sleep until `file` is ready for that, or something was done with what is `lent` to it."""
         queue = file.waiters
         assert queue is not None, f"{type(file).__name__} would block but has no wait queue"
-        block_until(self.process, self.lock, self.clock, [queue], lambda: bool(file.readiness() & ready))
+        if lent is None:
+            block_until(self.process, self.lock, self.clock, [queue], lambda: bool(file.readiness() & ready))
+            return
+        file.lend(lent, ready)
+        try:
+            block_until(
+                self.process,
+                self.lock,
+                self.clock,
+                [queue],
+                lambda: (lent.done > 0 if ready & Readiness.READ else not lent.rest) or bool(file.readiness() & ready),
+            )
+        finally:
+            file.take_back(lent)
 
     def read(self, file: OpenFile, buffers: Buffers) -> int:
         """Read, waiting for data unless the file is non-blocking."""
@@ -107,7 +121,10 @@ class CallContext:
             except KernelError as error:
                 if error.errno is not Errno.EAGAIN or file.flags & FdFlags.NONBLOCK:
                     raise
-            self.wait_for(file, Readiness.READ)
+            lent = Lent(self.process, buffers)
+            self.wait_for(file, Readiness.READABLE, lent)
+            if lent.done:
+                return lent.done
 
     def write(self, file: OpenFile, buffers: Buffers) -> int:
         """Write to a stream, waiting for room until all is written, unless the file is non-blocking.
@@ -126,23 +143,25 @@ class CallContext:
                     if done:
                         return done
                     raise
-                if not self._wait_to_write(file, is_begun=bool(done)):
-                    return done
-                continue
+                written, is_over = self._wait_to_write(file, rest, is_begun=bool(done))
+                if is_over:
+                    return done + written
             done += written
             rest = remaining(rest, written)
             if not rest or file.flags & FdFlags.NONBLOCK:
                 return done
 
-    def _wait_to_write(self, file: OpenFile, *, is_begun: bool) -> bool:
-        """Sleep until there is room. False where a signal ends that, and the call, which has written something."""
+    def _wait_to_write(self, file: OpenFile, rest: Buffers, *, is_begun: bool) -> tuple[int, bool]:
+        """Sleep until there is room. Return how much a reader took meanwhile, and whether a signal ends the call,
+        which has written something then."""
+        lent = Lent(self.process, rest)
         try:
-            self.wait_for(file, Readiness.WRITE)
+            self.wait_for(file, Readiness.WRITABLE, lent)
         except Interrupted:
-            if is_begun:
-                return False
+            if is_begun or lent.done:
+                return lent.done, True
             raise
-        return True
+        return lent.done, False
 
     def signal_broken_pipe(self) -> None:
         """Send SIGPIPE to a program that can do something about it: one of the host ABI. Others find EPIPE."""
@@ -160,15 +179,3 @@ class CallContext:
             clipped.append(buffer[: int(room)])
             room -= len(clipped[-1])
         return clipped
-
-
-def remaining(buffers: Buffers, done: int) -> Buffers:
-    """Return what is left of `buffers` after the first `done` bytes."""
-    rest = []
-    for buffer in buffers:
-        if done < len(buffer):
-            rest.append(buffer[done:])
-            done = 0
-        else:
-            done -= len(buffer)
-    return rest

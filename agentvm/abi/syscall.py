@@ -54,7 +54,7 @@ class SyscallSpec:
     direct: Direct | None = None
     #: Whether it is made again after a handler with SA_RESTART has interrupted it; else it fails with EINTR.
     restarts: bool = False
-    #: Whether it may let signals through: their handlers then run before it returns.
+    #: Whether it may let signals through: their handlers then run before it returns, as they do where it can wait.
     signals: bool = False
 
     @property

@@ -113,8 +113,8 @@ def _source(spec: SyscallSpec, *, traced: bool) -> str:
         for index, result in enumerate(spec.results)
     ]
     lines.append(_return_line(spec))
-    if spec.signals:
-        lines.append("if context.process.is_signalled: current.execution.handle_signals()")
+    if spec.signals or spec.can_be_interrupted:  # a wait that came to its end may have seen a signal too
+        lines.append("if context.process.check_at < 0: current.execution.handle_signals()")
     if traced and spec.returns:
         lines.append("context.trace(spec, before, 0)")
     return _around(spec, lines, traced=traced)

@@ -120,6 +120,8 @@ class FdTable:
         number = lowest
         while number in self.by_number:
             number += 1
+        if number >= self._per_process.cap:
+            raise KernelError(Errno.EMFILE, f"every number from {lowest} on is taken")
         self._take_slot()
         self._claim(number)
         descriptor.file.references += 1

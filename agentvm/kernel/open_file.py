@@ -12,6 +12,7 @@ from agentvm.kernel.stat import DirEntry, FdFlags, FileStat, Filetype, Whence
 from agentvm.kernel.wait import Readiness, WaitQueue
 
 if TYPE_CHECKING:
+    from agentvm.kernel.lending import Lent
     from agentvm.kernel.vfs.node import Node
 
 __all__ = ["Buffers", "OpenFile"]
@@ -79,6 +80,12 @@ class OpenFile:
     def waiters(self) -> WaitQueue | None:
         """The queue that is notified when `readiness` changes; None if it never does."""
         return None
+
+    def lend(self, lent: "Lent", ready: int) -> None:
+        """A process sleeps until this is `ready`, and lends its buffers. A kind need not take the offer."""
+
+    def take_back(self, lent: "Lent") -> None:
+        """The process is awake again: its buffers are its own."""
 
     def version(self) -> Hashable:
         """Return what stays equal exactly as long as the contents do; None where that can't be told."""

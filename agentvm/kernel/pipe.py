@@ -8,6 +8,7 @@ from collections.abc import Callable
 from agentvm.bounded import ByteQueue, Full
 from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
+from agentvm.kernel.lending import Lent, copy, remaining
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.wait import HostThread, Lock, Readiness, WaitQueue, block_until
@@ -25,37 +26,123 @@ class Pipe(ByteQueue):
     The registry knows its gauge for as long as both ends are there: without one of them nothing more goes in.
     """
 
-    __slots__ = ("_gauge", "_registry", "readers", "waiters", "writers")
+    __slots__ = ("_gauge", "_hungry", "_registry", "_stuck", "readers", "room_waiters", "waiters", "writers")
+
+    #: Whether an end that is gone can come back: that of a FIFO. What was written then waits for it.
+    reopens = False
 
     def __init__(self, registry: Registry, waiters: WaitQueue | None = None) -> None:
         """`waiters` lets two pipes wake the same threads, as the two directions of a socket do."""
+        #: Who waits for bytes, or the end; and who waits for room, or an error.
         self.waiters = waiters if waiters is not None else WaitQueue("a pipe")
+        self.room_waiters = waiters if waiters is not None else WaitQueue("room in a pipe")
         self._registry = registry
-        self._gauge = registry.open_object("max_pipe_bytes", self.waiters.notify)
+        self._gauge = registry.open_object("max_pipe_bytes", self.room_waiters.notify)
         super().__init__(self._gauge, full=Full.BLOCKS, whole=PIPE_BUF)
         self.readers = 0
         self.writers = 0
+        # Who sleeps in a read or a write, first come first served: as many as there are running processes at most.
+        self._hungry: list[Lent] = []
+        self._stuck: list[Lent] = []
 
     def write_nowait(self, buffers: Buffers) -> int:
         """Move bytes in, as many as fit; EAGAIN if none do, EPIPE if no reader is left. No bytes always fit."""
         if self.readers == 0 and any(len(buffer) for buffer in buffers):
             raise KernelError(Errno.EPIPE, "no reader is left")
+        if self.data:
+            return self.put(buffers)
+        fed = self._feed(buffers) if self._hungry else 0
+        if fed:
+            buffers = remaining(buffers, fed)
+            if not buffers:
+                return fed
         done = self.put(buffers)
         if done:
             self.waiters.notify()
+        return fed + done
+
+    def read_nowait(self, buffers: Buffers) -> int:
+        """Move bytes out, and in what sleeping writers have; 0 when empty and no writer is left; EAGAIN when empty."""
+        if not self.data:
+            if self.writers == 0 or not any(len(buffer) for buffer in buffers):
+                return 0
+            raise KernelError(Errno.EAGAIN, "the pipe is empty")
+        had_room = self.has_room()
+        done = self.take(buffers)
+        if self._stuck:
+            while self._relieve() and (rest := remaining(buffers, done)):
+                done += self.take(rest)
+        if not had_room and self.has_room():
+            self.room_waiters.notify()
         return done
 
+    def read_bytes(self, size: int) -> bytes:
+        """Take at most `size` bytes out, and return them."""
+        had_room = self.has_room()
+        data = self.take_bytes(size)
+        if self._stuck:
+            self._relieve()
+        if not had_room and self.has_room():
+            self.room_waiters.notify()
+        return data
+
+    # -- sleepers -----------------------------------------------------------------------------------------------------
+    def lend(self, lent: Lent, *, reads: bool) -> None:
+        """A reader, or a writer, sleeps, and lends its buffers."""
+        (self._hungry if reads else self._stuck).append(lent)
+
+    def take_back(self, lent: Lent) -> None:
+        """It is awake; it may have been served, and so forgotten, before."""
+        for sleepers in (self._hungry, self._stuck):
+            if lent in sleepers:
+                sleepers.remove(lent)
+
+    def _feed(self, buffers: Buffers) -> int:
+        """Copy straight to the readers that sleep, and return how much."""
+        fed = 0
+        for lent in [lent for lent in self._hungry if lent.is_usable]:
+            left = remaining(buffers, fed) if fed else buffers
+            if not left:
+                break
+            count = copy(left, lent.rest)
+            lent.advance(count)
+            fed += count
+            self._hungry.remove(lent)
+            lent.wake()
+        return fed
+
+    def _relieve(self) -> int:
+        """Take in what the writers have that sleep, and return how much. Those that have nothing left are woken."""
+        moved = 0
+        for lent in [lent for lent in self._stuck if lent.is_usable]:
+            left, room = sum(map(len, lent.rest)), int(self.level.cap) - len(self.data)
+            if room <= 0 or (left <= PIPE_BUF and left > room):
+                break
+            count = self.put(lent.rest)
+            lent.advance(count)
+            moved += count
+            if not lent.rest:
+                self._stuck.remove(lent)
+                lent.wake()
+        return moved
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
     def lose(self, *, reader: bool) -> None:
         """A reading or writing end is gone. What nobody can read any more is let go of."""
         if reader:
             self.readers -= 1
         else:
             self.writers -= 1
-        if self.readers == 0:
-            self.clear()
-        if self.readers == 0 or self.writers == 0:
+        if self._is_over():
             self._registry.close_object(self._gauge)
+        if self.readers == 0 and not (self.reopens and self.writers):
+            self.clear()
         self.waiters.notify()
+        if self.room_waiters is not self.waiters:
+            self.room_waiters.notify()
+
+    def _is_over(self) -> bool:
+        return not (self.readers or self.writers) if self.reopens else not (self.readers and self.writers)
 
 
 class _PipeEnd(OpenFile):
@@ -72,9 +159,8 @@ class _PipeEnd(OpenFile):
     def filetype(self) -> Filetype:  # type: ignore[override]
         return self._filetype
 
-    @property
-    def waiters(self) -> WaitQueue | None:
-        return self.pipe.waiters
+    def take_back(self, lent: Lent) -> None:
+        self.pipe.take_back(lent)
 
     def stat(self) -> FileStat:
         return FileStat(0, 0, self._filetype, 0, 0, 0, 0, 0, 0o600)
@@ -89,24 +175,20 @@ class PipeReader(_PipeEnd):
         super().__init__(pipe, filetype, flags)
         pipe.readers += 1
 
+    @property
+    def waiters(self) -> WaitQueue | None:
+        return self.pipe.waiters
+
     def read_nowait(self, buffers: Buffers) -> int:
         """Move bytes out; 0 when empty and no writer is left; EAGAIN when empty."""
-        pipe = self.pipe
-        if not pipe.data:
-            if pipe.writers == 0 or not any(len(buffer) for buffer in buffers):
-                return 0
-            raise KernelError(Errno.EAGAIN, "the pipe is empty")
-        done = pipe.take(buffers)
-        pipe.waiters.notify()
-        return done
+        return self.pipe.read_nowait(buffers)
+
+    def lend(self, lent: Lent, ready: int) -> None:
+        self.pipe.lend(lent, reads=True)
 
     def readiness(self) -> int:
-        ready = Readiness.NONE
-        if self.pipe.data:
-            ready |= Readiness.READ
-        if self.pipe.writers == 0:
-            ready |= Readiness.READ | Readiness.HANGUP
-        return ready
+        ready = Readiness.READ if self.pipe.data else Readiness.NONE
+        return ready if self.pipe.writers else ready | Readiness.HANGUP
 
     def readable_bytes(self) -> int:
         return len(self.pipe.data)
@@ -124,16 +206,20 @@ class PipeWriter(_PipeEnd):
         super().__init__(pipe, filetype, flags)
         pipe.writers += 1
 
+    @property
+    def waiters(self) -> WaitQueue | None:
+        return self.pipe.room_waiters
+
     def write_nowait(self, buffers: Buffers) -> int:
         return self.pipe.write_nowait(buffers)
 
+    def lend(self, lent: Lent, ready: int) -> None:
+        self.pipe.lend(lent, reads=False)
+
     def readiness(self) -> int:
-        ready = Readiness.NONE
         if self.pipe.readers == 0:
-            ready |= Readiness.WRITE | Readiness.ERROR
-        elif self.pipe.has_room():
-            ready |= Readiness.WRITE
-        return ready
+            return Readiness.WRITE | Readiness.ERROR
+        return Readiness.WRITE if self.pipe.has_room() else Readiness.NONE
 
     def on_last_close(self) -> None:
         self.pipe.lose(reader=False)
@@ -152,7 +238,9 @@ class HostPipeEnd:
         self._reads = reads
         # guarded by _lock, which is the kernel's
         self._open = True
-        pipe.waiters.host_ends += 1
+        #: Who waits for this end to do something.
+        self._others = pipe.room_waiters if reads else pipe.waiters
+        self._others.host_ends += 1
         if reads:
             pipe.readers += 1
         else:
@@ -169,9 +257,7 @@ class HostPipeEnd:
             self._wait(lambda: bool(pipe.data) or pipe.writers == 0)
             if not self._open:
                 return b""
-            data = pipe.take_bytes(size)
-            pipe.waiters.notify()
-            return data
+            return pipe.read_bytes(size)
 
     def write(self, data: bytes | memoryview) -> int:
         """Write all of `data`, waiting for room. Returns how much was taken: less if no reader is left, or closed."""
@@ -194,7 +280,7 @@ class HostPipeEnd:
         """As `close`, with the kernel lock held."""
         if self._open:
             self._open = False
-            self._pipe.waiters.host_ends -= 1
+            self._others.host_ends -= 1
             self._pipe.lose(reader=self._reads)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
@@ -204,6 +290,6 @@ class HostPipeEnd:
             HostThread(),
             self._lock,
             self._clock,
-            [self._pipe.waiters],
+            [self._pipe.waiters if self._reads else self._pipe.room_waiters],
             lambda: not self._open or condition(),
         )

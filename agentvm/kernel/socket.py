@@ -50,7 +50,9 @@ class SocketFile(OpenFile):
             self._writer = None
 
     def readiness(self) -> int:
-        ready = self._reader.readiness() if self._reader else Readiness.READ | Readiness.HANGUP
+        ready = self._reader.readiness() if self._reader else Readiness.HANGUP
+        if ready & Readiness.HANGUP:
+            ready |= Readiness.READ  # a socket at its end is readable: poll(2)
         return ready | (self._writer.readiness() if self._writer else Readiness.WRITE | Readiness.ERROR)
 
     def readable_bytes(self) -> int:

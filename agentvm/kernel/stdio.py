@@ -1,5 +1,6 @@
 """Standard streams: bytes to read, and output that goes to a reader. Output that is kept: see `kernel/captured.py`."""
 
+from agentvm.kernel.lending import Lent
 from agentvm.kernel.open_file import Buffers, OpenFile
 from agentvm.kernel.pipe import Pipe, PipeWriter
 from agentvm.kernel.stat import FileStat, Filetype
@@ -28,7 +29,7 @@ class BytesInput(OpenFile):
         return self._position - start
 
     def readiness(self) -> int:
-        return Readiness.READ if self.readable_bytes() else Readiness.READ | Readiness.HANGUP
+        return Readiness.READ if self.readable_bytes() else Readiness.HANGUP
 
     def readable_bytes(self) -> int:
         return len(self._data) - self._position
@@ -45,6 +46,9 @@ class StreamedOutput(PipeWriter):
     def __init__(self, pipe: Pipe, budget: Gauge, filetype: Filetype = Filetype.UNKNOWN) -> None:
         super().__init__(pipe, filetype)
         self._budget = budget
+
+    def lend(self, lent: Lent, ready: int) -> None:
+        """What a reader took by itself would not be counted."""
 
     def write_nowait(self, buffers: Buffers) -> int:
         budget = self._budget

@@ -32,13 +32,19 @@ Event = threading.Event
 
 
 class Readiness:
-    """What can be done on an object without blocking: bits of an int, as an IntFlag costs microseconds to combine."""
+    """What can be done on an object without blocking: bits of an int, as an IntFlag costs microseconds to combine.
+
+    They are those of poll(2): a pipe that is at its end has HANGUP and not READ, one that nobody reads has ERROR.
+    """
 
     NONE: Final = 0
     READ: Final = 1
     WRITE: Final = 2
     HANGUP: Final = 4
     ERROR: Final = 8
+    #: With any of these bits a read, or a write, would not block: as in select(2).
+    READABLE: Final = READ | HANGUP | ERROR
+    WRITABLE: Final = WRITE | ERROR
 
 
 class Interrupted(KernelError):

@@ -10,6 +10,7 @@ from agentvm.limits.amount import Amount, parse_amount, parse_setting
 from agentvm.limits.call_catalogue import CallLimits
 from agentvm.limits.declare import KIB, MIB, collect, collect_settings, limit, mib, milliseconds, setting
 from agentvm.limits.module_catalogue import ModuleLimits
+from agentvm.limits.object_catalogue import ObjectLimits
 from agentvm.limits.rate_catalogue import RateLimits
 from agentvm.limits.spec import UNLIMITED, Alias, Cap, Kind, LimitSpec, Past, Scope, SettingSpec, Unit
 
@@ -20,7 +21,7 @@ Setting = int | str | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits(CallLimits, ModuleLimits, RateLimits):
+class Limits(CallLimits, ModuleLimits, ObjectLimits, RateLimits):
     """The caps that an operator sets. Each field takes a number, text such as "64MiB" or "1.5s", "none" for no limit,
     or None (the default) for the secure default. Raises `InvalidLimit` for a value that the limit does not take."""
 

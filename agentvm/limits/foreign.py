@@ -31,7 +31,6 @@ FOREIGN_GROUPS: Mapping[str, str] = {
 #: Single limits of its groups `resources` and `wasm`.
 FOREIGN_LIMITS: Mapping[str, str] = {
     "cpuCount": "a VM has no cores of its own; max_cpu_percent bounds what it computes",
-    "maxPipes": "a guest cannot make pipes",
     "maxPtys": "a guest cannot make terminals",
     "maxConnections": "a guest cannot connect; max_sockets bounds what it accepts",
     "maxSocketBufferedBytes": "each socket has its own bound, max_pipe_bytes, and its writer waits",

@@ -11,7 +11,7 @@ from agentvm.api.reactor import Instance
 from agentvm.api.vm import AgentVM
 from agentvm.errno import Errno
 
-__all__ = ["MASK", "MEMORY_BYTES", "ProxyGuest", "proxy_module"]
+__all__ = ["MASK", "MEMORY_BYTES", "ProxyGuest", "exported", "proxy_module"]
 
 MASK = b"?"
 #: The size of the proxy's memory: every address from here on is a bad one.
@@ -20,17 +20,25 @@ MEMORY_BYTES = 2 * 65536
 _FIRST_FREE = 4096
 
 
-def proxy_module(calls: Iterable[SyscallSpec]) -> str:
-    """Return the text of a module that imports each call and exports it again under its name."""
-    specs = list(calls)
+def proxy_module(calls: Iterable[SyscallSpec], more: str = "") -> str:
+    """Return the text of a module that imports each call and exports it again under its name, or where an earlier one
+    has that name, under `module.name`. `more` is text to put at its end."""
     imports, exports = [], []
-    for spec in specs:
+    for name, spec in exported(calls).items():
         params = f"(param {' '.join(spec.wasm_params)})" if spec.wasm_params else ""
         results = f"(result {' '.join(spec.wasm_results)})" if spec.wasm_results else ""
-        imports.append(f'(import "{spec.module}" "{spec.name}" (func ${spec.name} {params} {results}))')
+        imports.append(f'(import "{spec.module}" "{spec.name}" (func ${name} {params} {results}))')
         gets = " ".join(f"(local.get {index})" for index in range(len(spec.wasm_params)))
-        exports.append(f'(func (export "{spec.name}") {params} {results} (call ${spec.name} {gets}))')
-    return "\n".join(["(module", *imports, f'(memory (export "memory") {MEMORY_BYTES >> 16})', *exports, ")"])
+        exports.append(f'(func (export "{name}") {params} {results} (call ${name} {gets}))')
+    return "\n".join(["(module", *imports, f'(memory (export "memory") {MEMORY_BYTES >> 16})', *exports, more, ")"])
+
+
+def exported(calls: Iterable[SyscallSpec]) -> Mapping[str, SyscallSpec]:
+    """Return the calls by the names under which a proxy exports them."""
+    named: dict[str, SyscallSpec] = {}
+    for spec in calls:
+        named[spec.name if spec.name not in named else f"{spec.module}.{spec.name}"] = spec
+    return named
 
 
 class ProxyGuest:
@@ -39,18 +47,22 @@ class ProxyGuest:
     def __init__(self, vm: AgentVM, calls: Iterable[SyscallSpec], wasm: bytes, **start: Any) -> None:
         """`wasm` is `proxy_module(calls)`, assembled; `start` goes to `AgentVM.instantiate`."""
         self.vm = vm
-        self.specs: Mapping[str, SyscallSpec] = {spec.name: spec for spec in calls}
+        self.specs = exported(calls)
         self.instance: Instance = vm.instantiate(wasm, **start)
         self._free = _FIRST_FREE
         self.instance.write_memory(0, MASK * MEMORY_BYTES)
 
     def call(self, name: str, *arguments: int) -> Errno:
         """Make a call with raw arguments, and return its errno."""
+        return Errno(self.result(name, *arguments))
+
+    def result(self, name: str, *arguments: int) -> int:
+        """Make a call with raw arguments, and return what it returns itself, as a signed number."""
         spec = self.specs[name]
         assert len(arguments) == len(spec.wasm_params), f"{spec.signature_text()} got {arguments}"
         result = self.instance.call(name, *arguments)
         assert isinstance(result, int)
-        return Errno(result)
+        return result
 
     def memory(self) -> bytes:
         """Return a copy of all memory."""

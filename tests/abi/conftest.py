@@ -28,8 +28,9 @@ def host_calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def boot(host_calls: str) -> Iterator[Boot]:
     """Returns a function that starts a proxy in a VM of its own, with a clock that only moves when it is looked at.
 
-    `setup` is called with the VM first; `vm` are arguments for `AgentVM`, all others are for `instantiate`. At the end
-    of the test, no call may have failed with an errno that its declaration does not have.
+    `setup` is called with the VM first; `vm` are arguments for `AgentVM`, or the VM of another proxy, in which this one
+    is then a process of its own; all others are for `instantiate`. At the end of the test, no call may have failed with
+    an errno that its declaration does not have.
     """
     undocumented: list[str] = []
 
@@ -37,7 +38,7 @@ def boot(host_calls: str) -> Iterator[Boot]:
         *,
         module: str = "preview1",
         setup: Callable[[AgentVM], None] | None = None,
-        vm: dict[str, Any] | None = None,
+        vm: dict[str, Any] | AgentVM | None = None,
         **options: Any,
     ) -> Rig:
         lines: list[str] = []
@@ -47,6 +48,9 @@ def boot(host_calls: str) -> Iterator[Boot]:
             if errno and Errno(errno) not in spec.errnos:
                 undocumented.append(lines[-1])
 
+        if isinstance(vm, AgentVM):  # one that another proxy runs in
+            lines.clear()
+            return Rig(vm, module, lines, **options)
         asked: dict[str, Any] = {"deterministic": True, "limits": Limits()} | (vm or {})
         if host_calls == "rated":
             asked["limits"] = asked["limits"].replace(**RATES)

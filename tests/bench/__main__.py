@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import calls, compute, lateness, memory, rates, starts
+from tests.bench import calls, compute, lateness, memory, processes, rates, starts
 
 SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "calls": ("(a) system calls", calls.measure),
@@ -15,6 +15,11 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "python": ("(f) CPython's start, module cache warm", starts.python),
     "late": ("(g) deadlines and kills", lateness.measure),
     "rates": ("(h) rates against their caps", rates.measure),
+    "spawn": ("(i) a guest that starts others", processes.spawn),
+    "pipe": ("(j) a pipe between two guests", processes.pipe),
+    "tcp": ("(k) loopback sockets", processes.tcp),
+    "poll": ("(l) poll over many descriptors", processes.poll),
+    "many": ("(m) a thousand processes in a hundred VMs", processes.many),
 }
 
 

@@ -7,9 +7,10 @@ import wasmtime
 
 from agentvm.doctor.probe import PROBE
 
-__all__ = ["GUESTS", "guest", "guest_names", "wat", "wat_names"]
+__all__ = ["GUESTS", "guest", "guest_names", "process_guest", "wat", "wat_names"]
 
 GUESTS = Path(__file__).resolve().parents[2] / "fixtures" / "guests"
+PROCESSES = GUESTS.parent / "processes"
 
 
 def guest(name: str) -> Path:
@@ -17,6 +18,14 @@ def guest(name: str) -> Path:
     path = PROBE if name == PROBE.stem else GUESTS / f"{name}.wasm"
     if not path.is_file():
         raise LookupError(f"no guest {name}; there are {', '.join(guest_names())}")
+    return path
+
+
+def process_guest(name: str) -> Path:
+    """Return the path of a program of the guest SDK: `fixtures/processes/NAME.wasm`."""
+    path = PROCESSES / f"{name}.wasm"
+    if not path.is_file():
+        raise LookupError(f"no guest {name} in {PROCESSES.name}")
     return path
 
 

@@ -120,9 +120,9 @@ def _wait(
 def _file_event(subscription: PollFile, file: OpenFile) -> PollEvent | None:
     ready = file.readiness()
     if subscription.kind == _READ_EVENT:
-        if ready & Readiness.READ:
+        if ready & Readiness.READABLE:
             available = file.readable_bytes()
             return PollEvent(subscription.userdata, 0, _READ_EVENT, available, bool(ready & Readiness.HANGUP))
-    elif ready & Readiness.WRITE:
+    elif ready & Readiness.WRITABLE:
         return PollEvent(subscription.userdata, 0, _WRITE_EVENT, 0, bool(ready & Readiness.ERROR))
     return None

@@ -48,7 +48,7 @@ def sock_accept(ctx: CallContext, fd: Fd, flags: FdFlagsBits) -> NewFd:
     fds = ctx.process.fds
     fds.reserve()
     if not listener.readiness() and not listener.flags & FdFlags.NONBLOCK:
-        ctx.wait_for(listener, Readiness.READ)
+        ctx.wait_for(listener, Readiness.READABLE)
         fds.reserve()  # others of the VM may have taken the last one; the connection then stays where it is
     connection = listener.accept_nowait(FdFlags(flags))
     return fds.open(Descriptor(connection, CONNECTION, 0))
@@ -64,10 +64,10 @@ def sock_recv(ctx: CallContext, fd: Fd, ri_data: ReadBuffers, ri_flags: SocketFl
     if ri_flags & ~(_RECV_PEEK | _RECV_WAITALL):
         raise KernelError(Errno.EINVAL, f"ri_flags {ri_flags:#x}")
     if ri_flags & _RECV_PEEK:
-        if not socket.readiness() & Readiness.READ:
+        if not socket.readiness() & Readiness.READABLE:
             if socket.flags & FdFlags.NONBLOCK:
                 raise KernelError(Errno.EAGAIN, "no data waits")
-            ctx.wait_for(socket, Readiness.READ)
+            ctx.wait_for(socket, Readiness.READABLE)
         return socket.peek(ri_data), 0
     done = ctx.read(socket, ri_data)
     if ri_flags & _RECV_WAITALL and done:

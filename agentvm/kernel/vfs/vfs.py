@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
+from agentvm.kernel.guest_pipe import Pipes
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.vfs.directory import DirInode
@@ -56,6 +57,7 @@ class Vfs:
             clock=clock,
         )
         self.temporary.root.mode = 0o1777
+        self.pipes = Pipes(registry)
         self.root: Node = self.memory.root
         self._table = MountTable()
         self._mounted: dict[bytes, Node] = {b"/tmp": self.temporary.root}

@@ -29,7 +29,7 @@ def test_input_is_read_to_its_end() -> None:
     assert (bytes(buffers[0]), bytes(buffers[2]), file.readiness()) == (b"he", b"ll", Readiness.READ)
     assert file.read_nowait([memoryview(bytearray(9))]) == 1
     assert file.read_nowait([memoryview(bytearray(9))]) == 0
-    assert file.readiness() == Readiness.READ | Readiness.HANGUP
+    assert file.readiness() == Readiness.HANGUP
 
 
 def test_input_cannot_be_written_and_output_not_be_read() -> None:
