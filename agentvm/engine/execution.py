@@ -134,6 +134,10 @@ class Execution:
         if self._mailbox is not None:
             self._mailbox.finish()
 
+    def cpu_time_ns(self) -> int:
+        """Return the CPU time of the process in ns, host calls included."""
+        return self.time.cpu_time_ns()
+
     def statistics(self) -> ExecutionStatistics:
         """Return a snapshot."""
         return ExecutionStatistics(

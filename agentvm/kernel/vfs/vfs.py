@@ -70,6 +70,8 @@ class Vfs:
             symlinks=registry.ceiling("max_symlinks"),
         )
         self._quick = self._resolver.quick
+        #: Resolves a path for those who need its place: see `Resolver.walk`.
+        self.walk = self._resolver.walk
 
     def close(self) -> None:
         """Drop all files in memory. Idempotent."""
