@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from agentvm import log
-from agentvm.engine import bind, failure, stack
+from agentvm.engine import bind, failure, own_limits, stack
 from agentvm.engine.current import current
 from agentvm.engine.guest import Guest
 from agentvm.engine.handlers import Handlers
@@ -83,6 +84,7 @@ class Execution:
         self._on_end, process = on_end, self.process
         process.scheduler = self
         process.on_kill = self.interrupt
+        process.on_alarm = partial(own_limits.watch, self)
         process.cpu_time_ns = self.time.cpu_time_ns
         process.check_at = monotonic() + TICK_SECONDS
         if process.ending is not None:
@@ -141,10 +143,6 @@ class Execution:
         if self._mailbox is not None:
             self._mailbox.finish()
 
-    def cpu_time_ns(self) -> int:
-        """Return the CPU time of the process in ns, host calls included."""
-        return self.time.cpu_time_ns()
-
     def statistics(self) -> ExecutionStatistics:
         """Return a snapshot."""
         return ExecutionStatistics(
@@ -157,8 +155,8 @@ class Execution:
         )
 
     def look(self) -> float:
-        """Called by the ticker when the time is nearly over, or over. Returns when to call again."""
-        return self.time.look()
+        """Called by the ticker when the time is nearly over, or over, or an alarm due. Returns when to call again."""
+        return min(self.time.look(), own_limits.look_at_alarm(self.process, self.context))
 
     # ---- in host calls, on the runner thread ----
 
@@ -171,13 +169,14 @@ class Execution:
             self.meter.pause()
             self._turn.wait()
             self._resume_fuel()
+        own_limits.look(process, self.context, self.time)
         if process.is_signalled:
             self._handlers.run()
         self.meter.look()
         self._turn.share()
         process.check_at = min(monotonic() + self._turn.next_look(self.meter.used), self.time.deadline)
         # Whoever wants something wrote it down before check_at, which was just overwritten: look again.
-        if self.meter.due or process.is_signalled:
+        if self.meter.due or process.is_signalled or own_limits.is_due_always(process, self.context):
             process.check_at = _NOW
         if process.ending is not None:
             process.check_at = _NOW
@@ -189,6 +188,7 @@ class Execution:
 
     def pause(self) -> None:
         """About to sleep in a host call: hold neither a slot nor fuel, nor a turn."""
+        self.process.is_asleep = True
         if self.machine.cpu_rate.takes_turns:
             self.time.pay()
         self.meter.pause()
@@ -196,6 +196,7 @@ class Execution:
 
     def resume(self) -> None:
         """Awake again: wait for a slot, and for fuel."""
+        self.process.is_asleep = False
         self._turn.come_back()
         self._resume_fuel()
 
@@ -233,6 +234,7 @@ class Execution:
             self.meter.glance()
             if self.time.check():
                 self._turn.wait()
+            own_limits.look_in_tick(process, self.context, self.time)
             if process.stopped_by is not None:
                 self._turn.leave()
                 process.rest()
@@ -380,7 +382,7 @@ class Execution:
         """Let go of what points back here, so that all is freed now and not by the garbage collector."""
         process = self.process
         process.scheduler = _NO_SCHEDULER
-        process.on_kill = _NO_SCHEDULER.pause
+        process.on_kill = process.on_alarm = _NO_SCHEDULER.pause
         process.cpu_time_ns = lambda: cpu_time_ns
         self._on_end = _nobody
 
