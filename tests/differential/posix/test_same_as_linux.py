@@ -1,5 +1,5 @@
-"""Claim: a C program over spawn, wait, groups, signals, pipes, locks, poll and sockets, built with the guest SDK, prints
-what the same source prints on Linux, but for the rows of differences.toml, of which each really differs."""
+"""Claim: C programs over spawn, wait, groups, signals, pipes, locks, poll and sockets, built with the guest SDK, print
+what the same sources print on Linux, but for the rows of differences.toml, of which each really differs."""
 
 import importlib.util
 import os
