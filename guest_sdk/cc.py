@@ -20,10 +20,37 @@ HERE = Path(__file__).resolve().parent
 TARGET = "--target=wasm32-wasi"
 STACK_BYTES = 1024 * 1024
 # The files that take over functions of wasi-libc; the first one says why they become one object.
-OVERRIDES = ("names", "fcntl", "files", "io", "paths", "poll", "process", "resource", "signal_send", "sleep", "socket_io", "start",
-             "stat", "tty", "utsname")
+OVERRIDES = (
+    "names",
+    "fcntl",
+    "files",
+    "io",
+    "paths",
+    "poll",
+    "process",
+    "resource",
+    "signal_send",
+    "sleep",
+    "socket_io",
+    "start",
+    "stat",
+    "tty",
+    "utsname",
+)
 LIBRARY_FLAGS = ("-std=gnu17", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror")
-NO_LINK = {"-c", "-S", "-E", "-M", "-MM", "-fsyntax-only", "--version", "-v", "-dumpversion", "-dumpmachine", "-print-search-dirs"}
+NO_LINK = {
+    "-c",
+    "-S",
+    "-E",
+    "-M",
+    "-MM",
+    "-fsyntax-only",
+    "--version",
+    "-v",
+    "-dumpversion",
+    "-dumpmachine",
+    "-print-search-dirs",
+}
 CXX_SUFFIXES = {".cc", ".cpp", ".cxx", ".C", ".c++"}
 USES_VALUE = {"-o", "-I", "-D", "-U", "-L", "-l", "-include", "-isystem", "-x", "-MF", "-MT", "-MQ", "-Xlinker", "-u"}
 

@@ -24,6 +24,7 @@ from agentvm.engine.runner import runner_pool
 from agentvm.engine.slots import RunSlots
 from agentvm.engine.stack_depth import StackDepth
 from agentvm.engine.ticker import Ticker
+from agentvm.errno import Errno, KernelError
 from agentvm.errors import HostLimit, MissingExport, VMClosed
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.process import Process
@@ -153,9 +154,11 @@ class Machine:
     def plan_exec(self, module: Runnable, linker: bind.HostLinker) -> Plan:
         """Return the plan by which the calling process becomes another program: `GuestExec` carries it out.
 
-        Raises what `start` raises of the module; the process goes on as it is then.
+        Raises what `start` raises of the module, and ENOTSUP for a reactor; the process goes on as it is then.
         """
         execution = current.execution
+        if execution.is_reactor:
+            raise KernelError(Errno.ENOTSUP, "a reactor cannot become another program: the host calls its exports")
         linked, tables = self._link(module, linker, execution.process, "_start")
         return Plan(linked, tables, "_start", execution.time)
 

@@ -71,9 +71,10 @@ def watch(execution: "Execution") -> None:
 
 def _next_ring(process: Process, context: "CallContext") -> float:
     """Return when the ticker must look at an alarm, in monotonic seconds; infinity for never."""
-    alarm, clock = process.alarm, context.clock
-    at_ns = None if alarm is None or clock.is_virtual else alarm.armed_ns
-    return _FOREVER if at_ns is None else monotonic() + (at_ns - clock.monotonic_ns()) / _SECOND_NS
+    alarm = process.alarm
+    if alarm is None or alarm.armed_ns is None or context.clock.is_virtual:
+        return _FOREVER
+    return monotonic() + (alarm.armed_ns - context.clock.monotonic_ns()) / _SECOND_NS
 
 
 def look_at_alarm(process: Process, context: "CallContext") -> float:
