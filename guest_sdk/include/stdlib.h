@@ -30,6 +30,7 @@ int mkostemps(char *, int, int);
 char *mkdtemp(char *);
 char *mktemp(char *);
 void *reallocarray(void *, size_t, size_t);
+int getloadavg(double[], int);
 
 #ifdef __cplusplus
 }
