@@ -31,6 +31,7 @@ char *mkdtemp(char *);
 char *mktemp(char *);
 int getloadavg(double *, int);
 void *reallocarray(void *, size_t, size_t);
+int getloadavg(double[], int);
 
 #ifdef __cplusplus
 }
