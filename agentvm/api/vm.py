@@ -2,25 +2,29 @@
 
 import itertools
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentvm import log
 from agentvm.api.actions import count_action
+from agentvm.api.calling import calling_pid, calling_process, stop_if_killed
 from agentvm.api.events import Callback, Events, Forget, host_events
 from agentvm.api.launch import Launched, Program, StartOptions, make_image, prepare
 from agentvm.api.mounts import Mountable, Mounts
 from agentvm.api.process import Process
+from agentvm.api.processes import GuestProcess, ProcessInfo, find_process, list_processes
 from agentvm.api.result import Result, Usage
 from agentvm.api.stalls import StallCallback, StallNews
+from agentvm.api.users import UserName
 from agentvm.clock import Clock, ManualClock, SystemClock
 from agentvm.engine.capacity import host_capacity
-from agentvm.engine.current import current
 from agentvm.errors import VMClosed
 from agentvm.host.entropy import seeded_random, system_random
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.process import Process as Record
+from agentvm.kernel.process import ProcessState
 from agentvm.kernel.vfs.files import FileAccess
 from agentvm.kernel.vfs.vfs import Vfs
 from agentvm.limits.amount import Amount
@@ -38,9 +42,6 @@ if TYPE_CHECKING:
     from agentvm.api.reactor import Instance
 
 __all__ = ["AgentVM", "Mountable"]
-
-#: How often a wait in vain looks up, in seconds.
-_LATEST_LOOK = 0.2
 
 _numbers = itertools.count(1)
 
@@ -82,12 +83,12 @@ class AgentVM:
             clock = ManualClock(step_ns=1000) if deterministic else SystemClock()
         #: The VM's name in the log and in events.
         self.name = name or f"vm-{next(_numbers)}"
-        registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=_calling_pid)
+        registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=calling_pid)
         self._events = Events(registry)
         self._stalls: StallNews | None = None
         random_bytes = seeded_random(seed) if deterministic else system_random
-        vfs = Vfs(registry, clock, between=_stop_if_killed)
-        self._kernel = Kernel(registry, clock, random_bytes, vfs, _calling_process)
+        vfs = Vfs(registry, clock, between=stop_if_killed)
+        self._kernel = Kernel(registry, clock, random_bytes, vfs, calling_process)
         self._mounts = Mounts(self._kernel)
         self._machine: VMMachine | None = None
         self._launched: set[Launched] = set()  # bounded by max_processes
@@ -112,6 +113,7 @@ class AgentVM:
         argv0: str | None = None,
         preopens: Sequence[str] = ("/",),
         limits: OwnLimits = None,
+        user: UserName = None,
         progress: Progress | None = None,
     ) -> Result:
         """Run a program to its end, and return how it ended and what it printed.
@@ -120,18 +122,24 @@ class AgentVM:
         after argv[0], which is the file's name or `argv0`. `timeout`, in seconds: a program that runs longer is killed
         (max_wall_time_seconds), a compile that takes longer is given up (`CompileLimit`). `preopens` are the
         directories that it is given. `limits` are caps of this program alone, by the catalogue's names: they may only
-        tighten what a process of this VM has. `progress` hears how long a slow compile takes.
+        tighten what a process of this VM has. The program runs as `user`: a name, a number, or "user:group"; by default
+        1000:1000, which is "user". `progress` hears how long a slow compile takes.
+
+        What the program has started and left behind goes on until `kill` or `close`: the result, the timeout and
+        Ctrl-C are the program's own.
 
         Raises `NotRunnable` and its kin for a module that can't be run, `ProgramNotFound`, `ProcessLimit`,
         `RateLimited`, `InvalidArgument`, `InvalidLimit`, `VMClosed`. Ctrl-C ends the program and is raised again.
         """
-        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True, limits=limits)
+        options = StartOptions(
+            args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True, limits=limits, user=user
+        )
         started: list[Launched] = []
         try:
             return Process(self._launch(program, options, progress, started=started)[0]).wait()
         except BaseException:
             for launched in started:
-                _end(launched)
+                launched.end_at_once()
             raise
 
     def spawn(
@@ -148,6 +156,7 @@ class AgentVM:
         capture: bool = False,
         listeners: int = 0,
         limits: OwnLimits = None,
+        user: UserName = None,
         progress: Progress | None = None,
     ) -> Process:
         """Start a program, and return at once with a handle. Parameters and errors are those of `run`.
@@ -156,7 +165,9 @@ class AgentVM:
         and `process.stderr`, and waits when they are full, unless `capture` keeps its output for the result.
         `listeners` sockets are preopened after the directories: `process.connect(i)` connects to them.
         """
-        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners, limits=limits)
+        options = StartOptions(
+            args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners, limits=limits, user=user
+        )
         return self.start(program, options, progress)
 
     def start(self, program: Program, options: StartOptions, progress: Progress | None = None) -> Process:
@@ -174,6 +185,7 @@ class AgentVM:
         capture: bool = True,
         listeners: int = 0,
         limits: OwnLimits = None,
+        user: UserName = None,
     ) -> "Instance":
         """Load a reactor: a module without `_start`, whose exports are called one by one. Runs its `_initialize`.
 
@@ -183,7 +195,7 @@ class AgentVM:
         from agentvm.api.reactor import Instance
 
         options = StartOptions(
-            args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners, limits=limits
+            args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners, limits=limits, user=user
         )
         launched, context = self._launch(program, options, None, reactor=True)
         instance = Instance(launched, context)
@@ -247,7 +259,7 @@ class AgentVM:
                 if self._machine is None:
                     self._stalls = StallNews(self.name)
                     self._kernel.processes.stalls.tell(self._stalls.post)
-                    self._machine = VMMachine(self._kernel, trace=self._trace)
+                    self._machine = VMMachine(self._kernel, trace=self._trace, owner=weakref.ref(self))
         return self._machine
 
     # -- files, limits, life ------------------------------------------------------------------------------------------
@@ -273,8 +285,16 @@ class AgentVM:
 
     @property
     def is_running(self) -> bool:
-        """Whether any program of this VM runs."""
-        return bool(self._launched)
+        """Whether any program of this VM runs, one that another has started too."""
+        return any(process.state is ProcessState.RUNNING for process in self._processes())
+
+    def processes(self) -> tuple[ProcessInfo, ...]:
+        """Return all processes of this VM by number, zombies and those that programs have started included."""
+        return list_processes(self._kernel)
+
+    def process(self, pid: int) -> GuestProcess:
+        """Return a handle of one process, to look at it and to signal it. Raises `NoSuchProcess`."""
+        return find_process(self._kernel, pid)
 
     def on_limit(self, callback: Callback) -> Forget:
         """Have `callback` called with a `LimitEvent` whenever a limit is near its cap, or refuses or delays something.
@@ -359,34 +379,3 @@ class AgentVM:
             raise VMClosed("this VM was opened before a fork: only the process that opened it can use it")
         if not self._open:
             raise VMClosed("the VM is closed")
-
-
-def _end(launched: Launched) -> None:
-    """Kill and reap a process, whatever else is pressed meanwhile: it takes a few milliseconds."""
-    while True:
-        try:
-            launched.record.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, "killed by the host: run was interrupted"))
-            launched.ended.wait(_LATEST_LOOK)
-            if launched.ended.is_set():
-                launched.reap()
-                return
-        except KeyboardInterrupt:
-            continue
-
-
-def _calling_process() -> Record | None:
-    """Return the process whose call this thread serves; None for the host's own threads."""
-    context = getattr(current, "context", None)
-    return None if context is None else context.process
-
-
-def _calling_pid() -> int | None:
-    process = _calling_process()
-    return None if process is None else process.pid
-
-
-def _stop_if_killed() -> None:
-    """Let a kill through in the middle of a long transfer; the host's own calls on files are not a guest's."""
-    process = _calling_process()
-    if process is not None:
-        process.raise_if_killed()
