@@ -4,7 +4,7 @@ import pytest
 
 from agentvm import Errno, Limits
 from agentvm.abi.rights import STDIN, STDOUT
-from agentvm.kernel.fd_table import FIRST_TAGGED
+from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED
 from agentvm.kernel.stat import Filetype
 from agentvm.testing.proxy import MEMORY_BYTES
 from tests.abi.rig import WILD, Boot, Rig
@@ -201,6 +201,21 @@ def test_a_preopened_directory_has_duplicates_among_the_ordinary_numbers(host: R
     assert host.read_fd(host.open("tmp/a", base=fd), 9) == b"there"
     host.ok("fd_close", fd)
     assert host.read_fd(host.open("tmp/a"), 9) == b"there"
+
+
+@pytest.mark.parametrize("number", CWD_NUMBERS)
+def test_the_numbers_of_the_working_directory_are_no_descriptors(host: Rig, number: int) -> None:
+    host.vm.fs.write("/a", b"there")
+    host.ok("path_filestat_get", number, 0, *host.text("a"), 256)
+    fd = host.open("a", base=number)
+    assert host.read_fd(fd, 9) == b"there"
+    for name, arguments in {
+        "fd_dup": (64,),
+        "fd_getfd": (64,),
+        "fd_filestat_get": (64,),
+        "fd_fdstat_get": (64,),
+    }.items():
+        assert host.call(name, number, *arguments) is Errno.EBADF
 
 
 # -- fd_getfd, fd_setfd, proc_closefrom -------------------------------------------------------------------------------
