@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from agentvm.abi.memory import GuestMemory
 from agentvm.abi.rights import FD_READ, FD_WRITE, Rights, applicable
 from agentvm.errno import Errno, KernelError
-from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED, Descriptor
+from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.lending import Lent, remaining
 from agentvm.kernel.open_file import Buffers, OpenFile
@@ -20,15 +20,10 @@ from agentvm.kernel.wait import Readiness, block_until
 if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
 
-__all__ = ["CallContext", "remaining", "start_of_paths"]
+__all__ = ["CallContext", "remaining"]
 
 _SET_SIZE = int(Rights.FD_FILESTAT_SET_SIZE)
 _WRITES = _SET_SIZE | int(Rights.FD_ALLOCATE)
-
-
-def start_of_paths(fd: int) -> int:
-    """Return the number of the directory that a call on a path names: one may say "the working directory" instead."""
-    return FIRST_TAGGED if fd in CWD_NUMBERS else fd
 
 
 class CallContext:
@@ -65,8 +60,7 @@ class CallContext:
         return file
 
     def directory(self, fd: int, rights: int) -> Node:
-        """Return the node of the directory that a path starts at; EBADF, ENOTDIR, ENOTCAPABLE."""
-        fd = start_of_paths(fd)
+        """Return the node of an open directory; EBADF, ENOTDIR, ENOTCAPABLE."""
         descriptor = self.descriptors.get(fd)
         if descriptor is None:
             raise KernelError(Errno.EBADF, f"fd {fd} is not open")

@@ -23,10 +23,9 @@ _READDIR = int(Rights.FD_READDIR)
 )
 def fd_readdir(ctx: CallContext, fd: Fd, buf: OutBuffer, cookie: Cookie) -> Size:
     """List a directory from `cookie` on; an entry that does not fit is cut, and a full buffer says there is more."""
-    directory = ctx.descriptor(fd).file
     ctx.directory(fd, _READDIR)
     room, start = len(buf), 0
-    for entry in directory.entries(cookie):
+    for entry in ctx.descriptors[fd].file.entries(cookie):
         record = pack_dirent(entry)
         end = start + len(record)
         if end >= room:

@@ -3,7 +3,7 @@
 No path leads out of the directory that it starts from: see docs/rationale.md, "Why paths are confined".
 """
 
-from agentvm.abi.context import CallContext, start_of_paths
+from agentvm.abi.context import CallContext
 from agentvm.abi.params import (
     Fd,
     FdFlagsBits,
@@ -108,7 +108,7 @@ def path_open(
     base = ctx.directory(fd, needed)
     if fdflags > _ALL_FDFLAGS or oflags > 0xF or dirflags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"dirflags {dirflags:#x}, oflags {oflags:#x}, fdflags {fdflags:#x}")
-    granted = ctx.descriptors[start_of_paths(fd)].inheriting
+    granted = ctx.descriptors[fd].inheriting
     # Rights that no file or directory can use are not granted, and asking for them is no error.
     rights, inheriting = fs_rights_base & DIRECTORY_INHERITING, fs_rights_inheriting & DIRECTORY_INHERITING
     if (rights | inheriting) & ~granted:

@@ -205,10 +205,6 @@ def test_a_preopened_directory_has_duplicates_among_the_ordinary_numbers(host: R
 
 @pytest.mark.parametrize("number", CWD_NUMBERS)
 def test_the_numbers_of_the_working_directory_are_no_descriptors(host: Rig, number: int) -> None:
-    host.vm.fs.write("/a", b"there")
-    host.ok("path_filestat_get", number, 0, *host.text("a"), 256)
-    fd = host.open("a", base=number)
-    assert host.read_fd(fd, 9) == b"there"
     for name, arguments in {
         "fd_dup": (64,),
         "fd_getfd": (64,),
