@@ -203,17 +203,6 @@ def test_a_preopened_directory_has_duplicates_among_the_ordinary_numbers(host: R
     assert host.read_fd(host.open("tmp/a"), 9) == b"there"
 
 
-@pytest.mark.parametrize("number", CWD_NUMBERS)
-def test_the_numbers_of_the_working_directory_are_no_descriptors(host: Rig, number: int) -> None:
-    for name, arguments in {
-        "fd_dup": (64,),
-        "fd_getfd": (64,),
-        "fd_filestat_get": (64,),
-        "fd_fdstat_get": (64,),
-    }.items():
-        assert host.call(name, number, *arguments) is Errno.EBADF
-
-
 # -- fd_getfd, fd_setfd, proc_closefrom -------------------------------------------------------------------------------
 @pytest.mark.parametrize(("flags", "told"), [(0, 0), (1, 1), (2, 0), (3, 1), (0xFFFF_FFFE, 0)])
 def test_fd_setfd_heeds_cloexec_alone(host: Rig, flags: int, told: int) -> None:
@@ -241,7 +230,7 @@ CALLS = {"fd_dup": (64,), "fd_dup2": (5,), "fd_dup_min": (5, 64), "fd_getfd": (6
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("fd", NOBODY)
+@pytest.mark.parametrize("fd", [*NOBODY, *CWD_NUMBERS])
 def test_a_number_that_is_not_open_is_ebadf(host: Rig, name: str, fd: int) -> None:
     assert host.call(name, fd, *CALLS[name]) is Errno.EBADF
     assert host.open_fds() == [0, 1, 2]
