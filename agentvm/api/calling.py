@@ -1,19 +1,18 @@
-"""Who makes the current call: a process of a VM, or the host."""
+"""Which process makes the call that a thread serves: what the kernel asks, which knows of no threads."""
 
 from agentvm.engine.current import current
-from agentvm.kernel.process import Process
+from agentvm.kernel.process import Process as Record
 
 __all__ = ["calling_pid", "calling_process", "stop_if_killed"]
 
 
-def calling_process() -> Process | None:
+def calling_process() -> Record | None:
     """Return the process whose call this thread serves; None for the host's own threads."""
     context = getattr(current, "context", None)
     return None if context is None else context.process
 
 
 def calling_pid() -> int | None:
-    """Return the number of that process."""
     process = calling_process()
     return None if process is None else process.pid
 

@@ -38,6 +38,7 @@ from agentvm.limits.view import LimitsView
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
     from agentvm.abi.trace import CallTrace
+    from agentvm.api.connection import Connection
     from agentvm.api.machine import VMMachine
     from agentvm.api.reactor import Instance
 
@@ -270,6 +271,18 @@ class AgentVM:
         """
         self._check_open()
         self._mounts.add(path, source)
+
+    def connect(self, address: int | str | bytes) -> "Connection":
+        """Connect to a process that listens at a TCP port of the VM (`vm.connect(8080)`), or at a path of the Unix
+        domain (`vm.connect("/run/x.sock")`). It need not accept yet.
+
+        Raises ConnectionRefusedError if nobody listens there, for max_listener_backlog (EAGAIN), or for max_sockets
+        (ENFILE); `InvalidArgument` for what is neither a port nor an absolute path; `VMClosed`.
+        """
+        self._check_open()
+        from agentvm.api.connection import connect_to
+
+        return connect_to(self._kernel, address)
 
     def usage(self) -> Usage:
         """Return how far every limit is used, now and at most so far: each with its `name`, `kind`, `scope`, `used`,
