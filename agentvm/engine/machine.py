@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from agentvm.engine import bind, host_signals
+from agentvm.engine import bind, host_signals, own_limits
 from agentvm.engine.capacity import host_capacity
 from agentvm.engine.config import profile_at
 from agentvm.engine.cpu_rate import CpuRate
@@ -185,7 +185,7 @@ class Machine:
 
     def _launch(self, execution: Execution, on_end: OnEnd) -> None:
         host_capacity().hold_place(execution)
-        self.ticker.watch(execution, execution.time.next_look)
+        own_limits.watch(execution)
         parent = getattr(current, "execution", None)
         if parent is not None and parent.machine is self and self.fuel.is_shared:
             parent.meter.share(execution.meter)
@@ -225,7 +225,7 @@ class Machine:
             execution.meter.ask_back()
             execution.meter.wake()
             execution.time.refresh()
-            self.ticker.watch(execution, execution.time.next_look)
+            own_limits.watch(execution)
 
     def _running(self) -> list[Execution]:
         with self._lock:

@@ -6,7 +6,8 @@ from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import FdTable
 from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import INIT_PID, Ending, Image, Process, ProcessState
-from agentvm.kernel.signalling import post
+from agentvm.kernel.rlimits import Resource, enforce, limits_of
+from agentvm.kernel.signalling import is_orphaned, post
 from agentvm.kernel.signals import SA_NOCLDWAIT, Reaction
 from agentvm.kernel.stalls import StallWatch
 from agentvm.kernel.vfs.node import Node
@@ -69,17 +70,29 @@ class ProcessTable:
         Without `parent` the host starts it, and reaps it.
         """
         self.check(image)
+        if parent is not None and parent.rlimits is not None:
+            self._check_user(parent, limits_of(parent, Resource.NPROC)[0])
         self._places.acquire()
         self._last_pid += 1
         gauges = self._registry.open_process(self._last_pid)
         fds = FdTable(gauges.gauge("max_open_fds_per_process"), self._registry.gauge("max_open_fds"))
         process = Process(self._last_pid, parent, image, fds, gauges, root)
-        process.watch = self.stalls
+        process.watch, process.neighbours = self.stalls, self._by_pid.values()
         self._by_pid[process.pid] = process
         if parent is not None:
             parent.children[process.pid] = process
             gauges.tighten_as(parent.gauges)
+            if parent.rlimits is not None:
+                process.rlimits = parent.rlimits.copy()
+                enforce(process)
         return process
+
+    def _check_user(self, parent: Process, most: int) -> None:
+        """Raise EAGAIN if the parent's user has as many processes as the parent may see it have; root may."""
+        own = parent.credentials
+        count = sum(process.credentials.uid == own.uid for process in self._by_pid.values())
+        if count >= most and not own.is_root:
+            raise KernelError(Errno.EAGAIN, f"user {own.uid} has {count} processes (RLIMIT_NPROC is {most})")
 
     def check(self, image: Image) -> None:
         """Raise E2BIG or EINVAL for arguments or an environment that no program can be started with."""
@@ -99,6 +112,7 @@ class ProcessTable:
         process.fds.close_all()
         self._registry.close_process(process.gauges)
         process.state = ProcessState.ZOMBIE
+        process.alarm = None
         self.stalls.zombies += 1
         process.stopped_by = None
         process.ended.set()
@@ -118,18 +132,10 @@ class ProcessTable:
 
     def _hang_up_if_orphaned(self, pgid: int) -> None:
         members = [member for member in self.group(pgid) if member.state is ProcessState.RUNNING]
-        if any(member.is_stopped for member in members) and self.is_orphaned(pgid):
+        if any(member.is_stopped for member in members) and is_orphaned(members, pgid):
             for member in members:
                 post(member, Signal.SIGHUP)
                 post(member, Signal.SIGCONT)
-
-    def is_orphaned(self, pgid: int) -> bool:
-        """Whether no member of a group has a parent in another group of the same session (POSIX 3.264)."""
-        return not any(
-            member.is_hosts if member.parent is None else member.parent.pgid != pgid and member.parent.sid == member.sid
-            for member in self.group(pgid)
-            if member.state is ProcessState.RUNNING
-        )
 
     def _tell_parent(self, process: Process) -> None:
         parent = process.parent

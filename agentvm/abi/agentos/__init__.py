@@ -6,6 +6,7 @@ One module for each chapter. What a call does is Linux's; numbers and layouts ar
 from collections.abc import Mapping
 
 from agentvm.abi.agentos import (
+    account_calls,
     descriptors,
     exec_calls,
     ids,
@@ -16,18 +17,33 @@ from agentvm.abi.agentos import (
     net_transfer,
     ppoll,
     rights_calls,
+    rlimit_calls,
     signal_calls,
     spawn,
+    timer_calls,
+    user_calls,
     wait_calls,
 )
 from agentvm.abi.syscall import CallTable, collect
 
 __all__ = ["AGENTOS"]
 
+_PROCESS = (
+    spawn,
+    exec_calls,
+    wait_calls,
+    signal_calls,
+    timer_calls,
+    rlimit_calls,
+    ids,
+    descriptors,
+    rights_calls,
+    ppoll,
+)
+
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
-    "host_process": collect(
-        "host_process", (spawn, exec_calls, wait_calls, signal_calls, ids, descriptors, rights_calls, ppoll)
-    ),
+    "host_process": collect("host_process", _PROCESS),
     "host_net": collect("host_net", (net_sockets, net_transfer, net_options, net_polls, net_names)),
+    "host_user": collect("host_user", (user_calls, account_calls)),
 }
