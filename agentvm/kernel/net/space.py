@@ -25,6 +25,9 @@ class Holder(Protocol):
     held: int
     floor: int
 
+    def refresh(self) -> None:
+        """The caps were raised."""
+
 
 class BufferSpace:
     """max_socket_buffer_bytes. Guarded by the kernel lock.
@@ -81,6 +84,7 @@ class BufferSpace:
         for holder in self._holders:
             holder.floor = self._floor
             self._kept += max(0, holder.floor - holder.held)
+            holder.refresh()
         self.waiters.notify()
 
     def __iter__(self) -> Iterator[Holder]:
