@@ -30,5 +30,3 @@ def _collect(*modules: ModuleType) -> Mapping[str, Check]:
 CHECKS = _collect(
     checks_objects, checks_sockets, checks_files, checks_modules, checks_time, checks_settings, checks_host
 )
-    checks_objects, checks_sockets, checks_files, checks_modules, checks_time, checks_settings, checks_host
-)

@@ -64,7 +64,9 @@ class BufferSpace:
 
     # -- floors -------------------------------------------------------------------------------------------------------
     def assure(self, holder: Holder) -> None:
-        """From now on `holder` is sure of its part."""
+        """From now on `holder` is sure of its part. Idempotent."""
+        if holder in self._holders:
+            return
         self._holders.add(holder)
         holder.floor = self._floor
         self._kept += max(0, holder.floor - holder.held)
