@@ -9,7 +9,9 @@ from agentvm.abi.agentos import (
     account_calls,
     descriptors,
     exec_calls,
+    fs_calls,
     ids,
+    lock_calls,
     rlimit_calls,
     signal_calls,
     spawn,
@@ -30,10 +32,12 @@ _PROCESS = (
     rlimit_calls,
     ids,
     descriptors,
+    lock_calls,
 )
 
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
     "host_process": collect("host_process", _PROCESS),
+    "host_fs": collect("host_fs", (fs_calls,)),
     "host_user": collect("host_user", (user_calls, account_calls)),
 }

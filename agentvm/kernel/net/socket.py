@@ -169,7 +169,11 @@ class Socket(OpenFile):
         raise NotImplementedError
 
     def send_nowait(
-        self, buffers: Buffers, address: Address | None = None, naming: "Naming | None" = None, parcel: Parcel | None = None
+        self,
+        buffers: Buffers,
+        address: Address | None = None,
+        naming: "Naming | None" = None,
+        parcel: Parcel | None = None,
     ) -> int:
         """Send bytes or one message; return how many bytes were taken. `address` is for datagrams."""
         raise NotImplementedError
