@@ -12,6 +12,13 @@ from agentvm.abi.agentos import (
     fs_calls,
     ids,
     lock_calls,
+    net_names,
+    net_options,
+    net_polls,
+    net_sockets,
+    net_transfer,
+    ppoll,
+    rights_calls,
     rlimit_calls,
     signal_calls,
     spawn,
@@ -33,11 +40,14 @@ _PROCESS = (
     ids,
     descriptors,
     lock_calls,
+    rights_calls,
+    ppoll,
 )
 
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
     "host_process": collect("host_process", _PROCESS),
     "host_fs": collect("host_fs", (fs_calls,)),
+    "host_net": collect("host_net", (net_sockets, net_transfer, net_options, net_polls, net_names)),
     "host_user": collect("host_user", (user_calls, account_calls)),
 }

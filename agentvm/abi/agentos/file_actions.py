@@ -68,7 +68,8 @@ def apply_actions(ctx: CallContext, child: Process, actions: list[FileAction]) -
     fds = child.fds
     for action in actions:
         if action.command == _CLOSE:
-            fds.close(action.fd)
+            if action.fd in fds.by_number:  # else it is closed, as was asked for: so take it the C libraries of Linux
+                fds.close(action.fd)
         elif action.command == _DUP2:
             _dup2(child, action.source, action.fd)
         elif action.command == _OPEN:
