@@ -217,9 +217,8 @@ class PipeWriter(_PipeEnd):
         self.pipe.lend(lent, reads=False)
 
     def readiness(self) -> int:
-        if self.pipe.readers == 0:
-            return Readiness.WRITE | Readiness.ERROR
-        return Readiness.WRITE if self.pipe.has_room() else Readiness.NONE
+        ready = Readiness.WRITE if self.pipe.has_room() else Readiness.NONE
+        return ready if self.pipe.readers else ready | Readiness.ERROR
 
     def on_last_close(self) -> None:
         self.pipe.lose(reader=False)

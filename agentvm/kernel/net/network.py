@@ -87,6 +87,8 @@ class Network:
     # -- names --------------------------------------------------------------------------------------------------------
     def bind(self, socket: Socket, address: Address, naming: Naming) -> None:
         """Give a socket an address. EINVAL, EADDRINUSE, EADDRNOTAVAIL, and what making a file fails with."""
+        if isinstance(address, UnixAddress) and socket.is_bound:
+            self._names.check_free(address, naming)
         socket.check_bindable(address)
         if isinstance(address, UnixAddress):
             socket.local = self._names.bind(socket, address, naming)

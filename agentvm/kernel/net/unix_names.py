@@ -57,6 +57,16 @@ class UnixNames:
         self._files[socket] = bind_socket(self._vfs, naming.absolute(name), naming.root, socket, mode)
         return address
 
+    def check_free(self, address: UnixAddress, naming: Naming) -> None:
+        """Raise EADDRINUSE if a file has this name: of a socket that has another one, Linux says that first."""
+        if not address.is_abstract and address.name and naming.root is not None:
+            path = naming.absolute(address.name)
+            try:
+                self._vfs.stat_at(self._vfs.root, path, root=naming.root, confined=False, follow=False)
+            except KernelError:
+                return
+            raise KernelError(Errno.EADDRINUSE, f"{path!r} is there")
+
     def find(self, address: UnixAddress, naming: Naming) -> "Socket":
         """Return the socket of this name. ECONNREFUSED: nobody has it; ENOENT: no such file; EINVAL: no name."""
         name = address.name
