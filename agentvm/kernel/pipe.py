@@ -217,8 +217,9 @@ class PipeWriter(_PipeEnd):
         self.pipe.lend(lent, reads=False)
 
     def readiness(self) -> int:
-        ready = Readiness.WRITE if self.pipe.has_room() else Readiness.NONE
-        return ready if self.pipe.readers else ready | Readiness.ERROR
+        if self.pipe.readers == 0:
+            return Readiness.WRITE | Readiness.ERROR
+        return Readiness.WRITE if self.pipe.has_room() else Readiness.NONE
 
     def on_last_close(self) -> None:
         self.pipe.lose(reader=False)

@@ -38,6 +38,7 @@ static int unix_text(char *text, const struct sockaddr_un *address, socklen_t le
     return hex_text(text, "unix-abstract:", (const unsigned char *)address->sun_path + 1, room - 1);
   memcpy(name, address->sun_path, room);
   /* The host knows where this program started: so long as it is there, names stay as they were given. */
+  __agentvm_cwd();
   if (__agentvm_moved) {
     if (__agentvm_absolute(path, sizeof path, name) != 0) return -1;
   } else {
