@@ -61,7 +61,7 @@ class LockTable:
         try:
             if locks.flocks.get(file) is exclusive:
                 return
-            self._give_up(locks, file)
+            self._let_go(locks, file)
             if not _may_flock(locks, exclusive=exclusive):
                 if not waits:
                     raise KernelError(Errno.EAGAIN, "another open file has locked it")
@@ -77,10 +77,10 @@ class LockTable:
         key = _key(file)
         locks = self._by_file.get(key)
         if locks is not None:
-            self._give_up(locks, file)
+            self._let_go(locks, file)
             self._forget_if_idle(key, locks)
 
-    def _give_up(self, locks: _FileLocks, file: OpenFile) -> None:
+    def _let_go(self, locks: _FileLocks, file: OpenFile) -> None:
         if locks.flocks.pop(file, None) is not None:
             file.on_release = None
             self._registry.gauge("max_file_locks").release()
