@@ -42,6 +42,7 @@ def differing(chapter: str, workshop: Path) -> list[Difference]:
     return compare(on_linux(chapter, workshop), as_guest(chapter))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapter_prints_what_it_prints_on_linux(chapter: str, workshop: Path) -> None:
@@ -51,6 +52,7 @@ def test_a_chapter_prints_what_it_prints_on_linux(chapter: str, workshop: Path) 
     assert not found, "\n".join(map(str, found))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.checks)
 def test_a_row_is_true(row: Row, workshop: Path) -> None:
@@ -62,6 +64,7 @@ def test_the_table_stays_short_and_gives_reasons() -> None:
     assert all(row.why for row in rows())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_there_are_many_checks(workshop: Path) -> None:
     checks = {line.partition(": ")[0] for chapter in PLAYABLE for line in on_linux(chapter, workshop)}
