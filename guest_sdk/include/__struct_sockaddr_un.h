@@ -5,7 +5,7 @@
 #include <__typedef_sa_family_t.h>
 
 struct sockaddr_un {
-  __attribute__((aligned(__BIGGEST_ALIGNMENT__))) sa_family_t sun_family;
+  sa_family_t sun_family;
   char sun_path[108];
 };
 
