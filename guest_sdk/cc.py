@@ -121,18 +121,18 @@ def command(arguments: list[str]) -> list[str]:
     """Return the compiler's command line for the arguments of this program; builds the library if that links it."""
     cxx = "--c++" in arguments or _is_cxx(arguments)
     arguments = [argument for argument in arguments if argument != "--c++"]
-    line = [*_zig("c++" if cxx else "cc"), _TARGET, *_SETJMP, *_INCLUDE, "-D_GNU_SOURCE"]
-    if cxx and "-fexceptions" not in arguments:
-        line.append("-fno-exceptions")
+    line = [*_zig("c++" if cxx else "cc"), _TARGET, *_SETJMP]
+    if cxx:  # compilers for Linux define this for C++, too
+        line += ["-D_GNU_SOURCE", "-fno-exceptions"]
     if _NO_LINK & set(arguments) or not _inputs(arguments):
-        return [*line, *arguments]
+        return [*line, *arguments, *_INCLUDE]  # a program's own directories come first
     if not any(argument.startswith("-g") and argument != "-g0" for argument in arguments):
         line.append("-s")  # or every program carries wasi-libc's own debug information
     if not any("stack-size" in argument for argument in arguments):
         line.append(f"-Wl,-z,stack-size={_STACK_BYTES}")
     built = library()
     # A -x among the arguments holds for every later file, and the library is no source.
-    return [*line, str(built / "overrides.o"), *arguments, "-x", "none", str(built / "libagentvm.a")]
+    return [*line, str(built / "overrides.o"), *arguments, *_INCLUDE, "-x", "none", str(built / "libagentvm.a")]
 
 
 def _main() -> int:

@@ -2,6 +2,8 @@
 #ifndef AGENTVM_STDLIB_H
 #define AGENTVM_STDLIB_H
 
+#pragma GCC system_header
+
 #include_next <stdlib.h>
 
 #ifdef __cplusplus
