@@ -211,7 +211,7 @@ OVERRIDE char *getcwd(char *buffer, size_t size) {
   return memcpy(buffer, cwd, len);
 }
 
-OVERRIDE char *get_current_dir_name(void) { return getcwd(NULL, 0); }
+char *get_current_dir_name(void) { return getcwd(NULL, 0); }
 
 /* The host has no chdir: the current directory lives here and goes to a child with posix_spawn or exec. */
 OVERRIDE int chdir(const char *path) {
@@ -228,21 +228,4 @@ OVERRIDE int chdir(const char *path) {
   __wasilibc_cwd = real;
   __agentvm_moved = 1;
   return 0;
-}
-
-OVERRIDE int fchdir(int fd) {
-  struct stat status;
-  char link[32] = "/proc/self/fd/", target[PATH_MAX], digits[12];
-  size_t n = 0;
-  if (fstat(fd, &status) != 0) return -1;
-  if (!S_ISDIR(status.st_mode)) {
-    errno = ENOTDIR;
-    return -1;
-  }
-  for (unsigned rest = (unsigned)fd; n == 0 || rest; rest /= 10) digits[n++] = (char)('0' + rest % 10);
-  for (size_t at = strlen(link); n; at++) link[at] = digits[--n];
-  ssize_t len = readlink(link, target, sizeof target - 1);
-  if (len < 0) return -1;
-  target[len] = '\0';
-  return chdir(target);
 }
