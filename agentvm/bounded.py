@@ -184,6 +184,11 @@ class ItemQueue(Generic[T]):
         self._items.append(item)
         level.acquire()
 
+    @property
+    def first(self) -> T:
+        """The item that has waited longest; IndexError if there is none."""
+        return self._items[0]
+
     def take(self) -> T:
         """Return the item that has waited longest; IndexError if there is none."""
         item = self._items.popleft()

@@ -1,5 +1,6 @@
 """What a call works with: the process that makes it, its memory, and the kernel."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agentvm.abi.memory import GuestMemory
@@ -14,7 +15,7 @@ from agentvm.kernel.process import Process
 from agentvm.kernel.signalling import post
 from agentvm.kernel.stat import FdFlags, Filetype
 from agentvm.kernel.vfs.node import Node
-from agentvm.kernel.wait import Interrupted, Readiness, block_until
+from agentvm.kernel.wait import Readiness, block_until
 
 if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
@@ -94,22 +95,30 @@ class CallContext:
     # -- transfers that may wait --------------------------------------------------------------------------------------
     def wait_for(self, file: OpenFile, ready: int, lent: Lent | None = None) -> None:
         """Sleep until `file` is ready for that, or something was done with what is `lent` to it."""
-        queue = file.waiters
-        assert queue is not None, f"{type(file).__name__} would block but has no wait queue"
+        timeout_ns = file.timeout_ns(ready)
+        deadline_ns = None if timeout_ns is None else self.clock.monotonic_ns() + timeout_ns
         if lent is None:
-            block_until(self.process, self.lock, self.clock, [queue], lambda: bool(file.readiness() & ready))
+            self.wait_until(file, ready, lambda: bool(file.readiness() & ready), deadline_ns)
             return
         file.lend(lent, ready)
         try:
-            block_until(
-                self.process,
-                self.lock,
-                self.clock,
-                [queue],
+            self.wait_until(
+                file,
+                ready,
                 lambda: (lent.done > 0 if ready & Readiness.READ else not lent.rest) or bool(file.readiness() & ready),
+                deadline_ns,
             )
         finally:
             file.take_back(lent)
+
+    def wait_until(
+        self, file: OpenFile, ready: int, condition: Callable[[], bool], deadline_ns: int | None = None
+    ) -> None:
+        """Sleep until `condition()` holds, which changes as `file` becomes ready for that. EAGAIN at the deadline."""
+        queues = tuple(file.queues(ready))
+        assert queues, f"{type(file).__name__} would block but has no wait queue"
+        if not block_until(self.process, self.lock, self.clock, queues, condition, deadline_ns):
+            raise KernelError(Errno.EAGAIN, "the time is over that the descriptor lets a call wait")
 
     def read(self, file: OpenFile, buffers: Buffers) -> int:
         """Read, waiting for data unless the file is non-blocking."""
@@ -157,7 +166,7 @@ class CallContext:
         lent = Lent(self.process, rest)
         try:
             self.wait_for(file, Readiness.WRITABLE, lent)
-        except Interrupted:
+        except KernelError:  # EINTR, or the end of the time that the descriptor lets a call wait
             if is_begun or lent.done:
                 return lent.done, True
             raise

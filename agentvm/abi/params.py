@@ -27,6 +27,7 @@ __all__ = [
     "NewFd",
     "NewPid",
     "Number",
+    "Number64",
     "OFlags",
     "OutBuffer",
     "Param",
@@ -87,6 +88,7 @@ _S64 = Param(("i64",), "(({0} ^ 0x8000000000000000) - 0x8000000000000000)", sign
 _S32 = Param(("i32",), "(({0} ^ 0x80000000) - 0x80000000)", signed=True)
 
 Number = Annotated[int, _U32, Record(4, "pack_u32")]
+Number64 = Annotated[int, _U64, Record(8, "pack_u64")]
 Signed = Annotated[int, _S32]
 Signed64 = Annotated[int, _S64]
 Fd = Annotated[int, Param(("i32",), "{0}", errnos=(Errno.EBADF,))]

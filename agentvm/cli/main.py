@@ -1,7 +1,9 @@
 """The command line: its verbs and flags, and the exit statuses of our own failures."""
 
 import argparse
+import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
@@ -70,17 +72,8 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser(arguments[0] if arguments else None)
-    options = parser.parse_args(arguments)
-    if options.version:
-        _print_versions()
-        return 0
-    if options.verb is None:
-        parser.print_help(sys.stderr)
-        return InvalidArgument.exit_status
     try:
-        status: int = options.action(options)
+        return _act(sys.argv[1:] if arguments is None else arguments)
     except AgentVMError as error:
         print(f"agentvm: {error}", file=sys.stderr)
         return error.exit_status
@@ -89,6 +82,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what we print has gone: `agentvm limits | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
         return 128 + 13
+
+
+def _act(arguments: Sequence[str]) -> int:
+    parser = build_parser(arguments[0] if arguments else None)
+    options = parser.parse_args(arguments)
+    if options.version:
+        _print_versions()
+        return 0
+    if options.verb is None:
+        parser.print_help(sys.stderr)
+        return InvalidArgument.exit_status
+    if options.verb != "run":  # which does both in its own time
+        gc.freeze()
+        gc.enable()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # Ctrl-C lets a verb put its things in order
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    status: int = options.action(options)
     return status
 
 

@@ -1,12 +1,11 @@
 """`agentvm run`: one program in a VM of its own, its streams tied to ours."""
 
 import argparse
+import gc
 import os
-import signal
 import stat
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 from agentvm import log
@@ -15,6 +14,7 @@ from agentvm.api.process import Process
 from agentvm.api.result import Result
 from agentvm.api.vm import AgentVM
 from agentvm.cli import cgroup
+from agentvm.cli.interrupts import Interrupts
 from agentvm.cli.settings import add_flags, configure_process, read_config_if_any
 from agentvm.errors import InvalidArgument, InvalidLimit
 from agentvm.host.directory import HostDirectory
@@ -96,6 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         wall = options.cgroup or config.cgroup
     shown = [os.fsdecode(directory.path) for _, directory in mounts]
     with (
+        Interrupts() as interrupts,
         cgroup.confined(wall, caps, shown, log.warn),
         AgentVM(limits, deterministic=options.deterministic, seed=options.seed) as vm,
     ):
@@ -104,27 +105,46 @@ def _run(options: argparse.Namespace) -> int:
         if not options.json:
             start = replace(start, limits=_output_limits(vm))
         events = vm.collect_events() if options.json else Collector()
-        process = vm.start(program, start, _Progress(program))
-        with _interrupts(process):
-            result = process.wait() if options.json else _stream(process)
+        process = vm.start(program, start, _Progress(program, interrupts))
+        gc.freeze()  # all is loaded
+        gc.enable()
+        result = _wait(process, interrupts) if options.json else _stream(process, interrupts)
     _report(program, result, options, events)
     return result.shell_code
 
 
-def _stream(process: Process) -> Result:
-    """Tie the program's streams to ours until it ends and all its output is out."""
+def _stream(process: Process, interrupts: Interrupts) -> Result:
+    """Tie the program's streams to ours until it ends and all its output is out.
+
+    Once it has ended, and its last output waits for a reader that may never come, Ctrl-C or SIGTERM ends us.
+    """
     from agentvm.host.streams import pump_in, pump_out
 
-    outputs = [pump_out(reader.end, fd) for reader, fd in ((process.stdout, 1), (process.stderr, 2)) if reader]
+    outputs = [
+        pump_out(reader.end, fd, interrupts.wake) for reader, fd in ((process.stdout, 1), (process.stderr, 2)) if reader
+    ]
     source = pump_in(0, process.stdin.end) if process.stdin else None
     try:
-        result = process.wait()
-        for output in outputs:
-            output.join()
+        result = _wait(process, interrupts)
+        while not all(output.is_over for output in outputs):
+            if number := interrupts.wait():
+                raise SystemExit(128 + number)
     finally:
-        if source is not None:
-            source.stop()
+        for pump in (source, *outputs):
+            if pump is not None:
+                pump.stop()
     return result
+
+
+def _wait(process: Process, interrupts: Interrupts) -> Result:
+    """Wait for the program's end. The first signal reaches it, and a second one, as an impatient Ctrl-C, ends it."""
+    process.add_done_callback(interrupts.wake)
+    first = True
+    while process.running:
+        if number := interrupts.wait():
+            process.send_signal(Signal(number) if first else Signal.SIGKILL)
+            first = False
+    return process.wait()
 
 
 def _report(program: str, result: Result, options: argparse.Namespace, events: Collector) -> None:
@@ -207,38 +227,20 @@ def _output_limits(vm: AgentVM) -> dict[str, int] | None:
 
 
 class _Progress:
-    """Tells on standard error that a large module is being compiled, and that it will not be the next time."""
+    """Tells on standard error that a large module is being compiled, and that it will not be the next time.
 
-    def __init__(self, program: str) -> None:
+    A compile that a signal interrupts is given up.
+    """
+
+    def __init__(self, program: str, interrupts: Interrupts) -> None:
         self._program = program
+        self._interrupts = interrupts
         self._told = False
 
     def __call__(self, seconds: float) -> None:
+        self._interrupts.exit_if_any()
         if not self._told and seconds >= 1:
             self._told = True
             print(f"agentvm: compiling {self._program}; the result is cached", file=sys.stderr)
         elif self._told and os.isatty(2):
             print(f"agentvm: compiling for {seconds:.0f} s", end="\r", file=sys.stderr)
-
-
-@contextmanager
-def _interrupts(process: Process) -> Iterator[None]:
-    """While the program runs, the first Ctrl-C reaches it, and a second one ends it; SIGTERM ends it too.
-
-    Once it has ended, and its last output waits for a reader that may never come, either ends us.
-    """
-    pressed = 0
-
-    def forward(number: int, _frame: object) -> None:
-        nonlocal pressed
-        if not process.running:
-            raise SystemExit(128 + number)
-        pressed += 1
-        process.send_signal(Signal.SIGKILL if pressed > 1 else Signal(number))
-
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -12,12 +12,12 @@ from agentvm.doctor.check import Trial, check
 from agentvm.doctor.modules import START, padded, time_bomb
 from agentvm.doctor.probe import Probe
 from agentvm.doctor.seen import Seen, answered, refused
-from agentvm.engine.cache import ModuleCache
+from agentvm.engine.cache import ModuleCache, ModuleKey
 from agentvm.engine.capacity import HostCapacity, host_usage
 from agentvm.engine.config import EngineProfile
 from agentvm.engine.disk_cache import DiskCache
 from agentvm.engine.module import load_module
-from agentvm.errors import AgentVMError, HostLimit
+from agentvm.errors import AgentVMError, HostLimit, NotRunnable
 from agentvm.host.directory import HostDirectory
 from agentvm.limits.caps import Caps
 from agentvm.limits.catalogue import Limits
@@ -163,6 +163,28 @@ def cached_module_bytes(trial: Trial) -> Seen:
 def cached_modules(trial: Trial) -> Seen:
     kept = _modules_kept(trial, 1)
     return Seen(f"{kept} of 2 modules kept", kept == 1)
+
+
+@check("max_known_module_files", by="module cache")
+def known_module_files(trial: Trial) -> Seen:
+    capacity = _capacity(trial, 1)
+    cache = ModuleCache(capacity)
+    for name in ("one", "two"):
+        cache.remember(name, name)
+    trial.recorded += capacity.usage()[trial.spec.name].refused
+    known = cache.statistics().known_files
+    return Seen(f"{known} of 2 files known", known == 1)
+
+
+@check("max_known_bad_modules", by="module cache")
+def known_bad_modules(trial: Trial) -> Seen:
+    capacity, profile = _capacity(trial, 1), EngineProfile(int(Caps(Limits())["max_wasm_stack_bytes"]))
+    cache = ModuleCache(capacity)
+    for name in ("one", "two"):
+        cache.refuse(ModuleKey(name, profile), NotRunnable("no good"))
+    trial.recorded += capacity.usage()[trial.spec.name].refused
+    known = cache.statistics().known_refusals
+    return Seen(f"{known} of 2 modules known", known == 1)
 
 
 def _files_kept(trial: Trial, cap: int) -> int:

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import wasmtime
 
@@ -15,10 +15,6 @@ from agentvm.engine.module_info import ModuleInfo
 from agentvm.errors import NotRunnable
 
 __all__ = ["CacheStatistics", "LoadedModule", "ModuleCache", "ModuleKey"]
-
-#: Files whose contents are known by their identity, and refusals that are remembered.
-MAX_IDENTITIES = 1024
-MAX_REFUSALS = 256
 
 
 class ModuleKey(NamedTuple):
@@ -41,6 +37,7 @@ class LoadedModule:
 
 
 _BYTES, _NUMBER = "max_cached_module_bytes", "max_cached_modules"
+_DIGESTS, _REFUSALS = "max_known_module_files", "max_known_bad_modules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +49,12 @@ class CacheStatistics:
     hits: int
     misses: int
     evictions: int
+    known_files: int
+    known_refusals: int
 
 
 class ModuleCache:
-    """Bounded by max_cached_module_bytes and max_cached_modules. Any thread may call any method."""
+    """Modules, the digests of files, and refusals, each bounded by a limit. Any thread may call any method."""
 
     def __init__(self, capacity: HostCapacity) -> None:
         """A cap of `capacity` that falls is in force with the next module."""
@@ -106,6 +105,16 @@ class ModuleCache:
     def _note(self) -> None:
         self._capacity.note(_BYTES, self._size_bytes)
         self._capacity.note(_NUMBER, len(self._modules))
+        self._capacity.note(_DIGESTS, len(self._digests))
+        self._capacity.note(_REFUSALS, len(self._refusals))
+
+    def _trim(self, known: OrderedDict[Any, Any], limit: str) -> None:
+        cap = self._capacity.cap(limit)
+        if len(known) > cap:
+            self._capacity.refuse(limit, len(known))
+        while len(known) > cap:
+            known.popitem(last=False)
+        self._note()
 
     def digest_of(self, identity: Hashable) -> str | None:
         """Return the digest of the contents that `identity` stands for, if it is known."""
@@ -116,8 +125,7 @@ class ModuleCache:
         """Note that `identity` stands for contents with this digest."""
         with self._lock:
             self._digests[identity] = digest
-            if len(self._digests) > MAX_IDENTITIES:
-                self._digests.popitem(last=False)
+            self._trim(self._digests, _DIGESTS)
 
     def refusal_of(self, key: ModuleKey) -> NotRunnable | None:
         """Return a new error like the one that this module was refused with, if it was."""
@@ -129,8 +137,7 @@ class ModuleCache:
         """Remember that no engine of this profile takes the module."""
         with self._lock:
             self._refusals[key] = type(refusal)(str(refusal), **refusal.values)  # without a traceback's frames
-            if len(self._refusals) > MAX_REFUSALS:
-                self._refusals.popitem(last=False)
+            self._trim(self._refusals, _REFUSALS)
 
     def clear(self) -> None:
         """Let go of everything. Modules in use live on."""
@@ -151,4 +158,6 @@ class ModuleCache:
                 hits=self._hits,
                 misses=self._misses,
                 evictions=self._evictions,
+                known_files=len(self._digests),
+                known_refusals=len(self._refusals),
             )

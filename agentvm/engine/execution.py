@@ -1,13 +1,14 @@
 """One guest process on one runner thread: start, checks on the way, end. Nothing here holds the kernel lock."""
 
-import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from agentvm import log
-from agentvm.engine import bind, failure, stack
+from agentvm.engine import bind, failure, own_limits, stack
 from agentvm.engine.current import current
+from agentvm.engine.end import End
 from agentvm.engine.guest import Guest
 from agentvm.engine.handlers import Handlers
 from agentvm.engine.memory import GuestMemories
@@ -32,9 +33,6 @@ __all__ = ["RUNNER", "STARTER", "Execution", "OnEnd"]
 _NOW = float("-inf")
 RUNNER, STARTER = "runner", "starter"
 _ENDED = b"the process ends"
-#: How often a waiter looks by itself; it is woken otherwise.
-_WAIT_SECONDS = 1.0
-
 #: Told how a process ended, on its runner thread.
 OnEnd = Callable[[Ending], None]
 
@@ -61,9 +59,7 @@ class Execution:
         self._mailbox = None if plan.entry == "_start" else machine.mailbox()
         # any thread
         self._owner: dict[str, str] = {}
-        self._over = threading.Lock()  # held until the end
-        self._over.acquire()
-        self.ending: Ending | None = None
+        self._end = End()
         # owned by the runner thread
         #: The program to go on with, once the one that asked for it has been left.
         self._next: Plan | None = None
@@ -73,16 +69,16 @@ class Execution:
         linked = plan.linked
         memories = GuestMemories(self.account, linked.minimums, linked.exported_memory)
         self.process.has_trampoline = Handlers.are_exported_by(linked)
-        guest = Guest(
-            linked, self.process, memories=memories, account=self.account, meter=self.meter, depth=self._depth
+        return memories, Guest(
+            linked, self.process, memories, account=self.account, meter=self.meter, depth=self._depth
         )
-        return memories, guest
 
     def connect(self, on_end: OnEnd) -> None:
         """Connect the process, right before a runner gets it. From here on `on_end` is told."""
         self._on_end, process = on_end, self.process
         process.scheduler = self
         process.on_kill = self.interrupt
+        process.on_alarm = partial(own_limits.watch, self)
         process.cpu_time_ns = self.time.cpu_time_ns
         process.check_at = monotonic() + TICK_SECONDS
         if process.ending is not None:
@@ -90,17 +86,14 @@ class Execution:
 
     # ---- any thread ----
 
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, once everything that the process held is given back."""
+        return self._end.ending
+
     def wait(self, timeout_seconds: float | None = None) -> Ending | None:
-        """Wait for the end, when everything that the process held is given back. None if it is not over in time."""
-        deadline = float("inf") if timeout_seconds is None else monotonic() + timeout_seconds
-        while self.ending is None:
-            left = deadline - monotonic()
-            # A waiter that Ctrl-C interrupts may keep the lock from the others; so all look by themselves as well.
-            if self._over.acquire(timeout=max(0.0, min(left, _WAIT_SECONDS))):
-                self._over.release()
-            elif left <= 0:
-                break
-        return self.ending
+        """Wait for the end, and return it; None if it has not come in time."""
+        return self._end.wait(timeout_seconds)
 
     def kill(self, signal: Signal = Signal.SIGKILL, cause: Cause | None = None) -> bool:
         """End the process as if by `signal`; False if it was ending already. Does not wait."""
@@ -157,8 +150,8 @@ class Execution:
         )
 
     def look(self) -> float:
-        """Called by the ticker when the time is nearly over, or over. Returns when to call again."""
-        return self.time.look()
+        """Called by the ticker when the time is nearly over, or over, or an alarm due. Returns when to call again."""
+        return min(self.time.look(), own_limits.look_at_alarm(self.process, self.context))
 
     # ---- in host calls, on the runner thread ----
 
@@ -171,13 +164,14 @@ class Execution:
             self.meter.pause()
             self._turn.wait()
             self._resume_fuel()
+        own_limits.look(process, self.context, self.time)
         if process.is_signalled:
             self._handlers.run()
         self.meter.look()
         self._turn.share()
         process.check_at = min(monotonic() + self._turn.next_look(self.meter.used), self.time.deadline)
         # Whoever wants something wrote it down before check_at, which was just overwritten: look again.
-        if self.meter.due or process.is_signalled:
+        if self.meter.due or process.is_signalled or own_limits.is_due_always(process, self.context):
             process.check_at = _NOW
         if process.ending is not None:
             process.check_at = _NOW
@@ -189,6 +183,7 @@ class Execution:
 
     def pause(self) -> None:
         """About to sleep in a host call: hold neither a slot nor fuel, nor a turn."""
+        self.process.is_asleep = True
         if self.machine.cpu_rate.takes_turns:
             self.time.pay()
         self.meter.pause()
@@ -196,11 +191,17 @@ class Execution:
 
     def resume(self) -> None:
         """Awake again: wait for a slot, and for fuel."""
+        self.process.is_asleep = False
         self._turn.come_back()
         self._resume_fuel()
 
     def _resume_fuel(self) -> None:
         self.meter.resume(self._turn.leave, self._turn.enter)
+
+    @property
+    def is_reactor(self) -> bool:
+        """Whether the guest stays for calls."""
+        return self._mailbox is not None
 
     @property
     def is_leaving(self) -> bool:
@@ -233,6 +234,7 @@ class Execution:
             self.meter.glance()
             if self.time.check():
                 self._turn.wait()
+            own_limits.look_in_tick(process, self.context, self.time)
             if process.stopped_by is not None:
                 self._turn.leave()
                 process.rest()
@@ -272,7 +274,7 @@ class Execution:
 
     @property
     def owner(self) -> str | None:
-        """Who claimed the execution."""
+        """Who claimed it."""
         return self._owner.get("is")
 
     def run(self) -> None:
@@ -296,20 +298,19 @@ class Execution:
     def _live(self) -> None:
         while True:
             self._live_once()
-            plan, self._next = self._next, None
-            if plan is None or self.process.ending is not None:
+            if self._next is None or self.process.ending is not None:
                 return
-            self._change_to(plan)
+            self._change_to(self._next)
 
     def _live_once(self) -> None:
-        guest = self._guest
+        guest, plan = self._guest, self._plan
         try:
-            guest.open(self.machine.engine_address, self._plan.tables)
+            guest.open(self.machine.engine_address, plan.tables)
             self.meter.open(guest.context, self._turn.leave, self._turn.enter)
             self.context.memory.attach(self.memories)
             # A kill before the epoch deadline was set moved an epoch that nobody watched.
             self.process.raise_if_killed()
-            if guest.instantiate() and self._handlers.begin(guest, self._plan) and guest.run_entry(self._plan.entry):
+            if guest.instantiate() and self._handlers.begin(guest, plan) and guest.run_entry(plan.entry):
                 if self._mailbox is not None:
                     self._serve(self._mailbox)
                 self.process.exit(0)
@@ -328,7 +329,7 @@ class Execution:
         except LimitExceeded as refusal:
             self.process.kill(Signal.SIGKILL, Cause.of_spec(refusal.spec, refusal.observed, refusal.capacity))
             raise GuestKilled from None
-        self._plan = plan
+        self._plan, self._next = plan, None
         self.memories, self._guest = self._prepare(plan)
 
     def _serve(self, mailbox: Mailbox) -> None:
@@ -367,8 +368,7 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - somebody else's code, on our thread
             log.error("the end of a process was not reported", vm=self.machine.name, pid=process.pid, exc_info=error)
         self._disconnect(self.time.cpu_time_ns())
-        self.ending = ending
-        self._over.release()
+        self._end.come(ending)
 
     def _give_back(self) -> None:
         self._turn.leave()
@@ -380,7 +380,7 @@ class Execution:
         """Let go of what points back here, so that all is freed now and not by the garbage collector."""
         process = self.process
         process.scheduler = _NO_SCHEDULER
-        process.on_kill = _NO_SCHEDULER.pause
+        process.on_kill = process.on_alarm = _NO_SCHEDULER.pause
         process.cpu_time_ns = lambda: cpu_time_ns
         self._on_end = _nobody
 

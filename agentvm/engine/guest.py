@@ -33,8 +33,8 @@ class Guest:
         self,
         linked: "Linked",
         process: Process,
-        *,
         memories: GuestMemories,
+        *,
         account: MemoryAccount,
         meter: FuelMeter,
         depth: StackDepth,
@@ -119,7 +119,7 @@ class Guest:
             return False
         if error:
             ending = ending_of_error(error)
-            if self._process.ending is None:
+            if self._process.ending is None and not current.execution.is_leaving:
                 self._decide(self._memory_ending() or ending)
             return False
         self._meter.is_exact = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from agentvm.engine import bind, host_signals
+from agentvm.engine import bind, host_signals, own_limits
 from agentvm.engine.capacity import host_capacity
 from agentvm.engine.config import profile_at
 from agentvm.engine.cpu_rate import CpuRate
@@ -24,6 +24,7 @@ from agentvm.engine.runner import runner_pool
 from agentvm.engine.slots import RunSlots
 from agentvm.engine.stack_depth import StackDepth
 from agentvm.engine.ticker import Ticker
+from agentvm.errno import Errno, KernelError
 from agentvm.errors import HostLimit, MissingExport, VMClosed
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.process import Process
@@ -153,9 +154,11 @@ class Machine:
     def plan_exec(self, module: Runnable, linker: bind.HostLinker) -> Plan:
         """Return the plan by which the calling process becomes another program: `GuestExec` carries it out.
 
-        Raises what `start` raises of the module; the process goes on as it is then.
+        Raises what `start` raises of the module, and ENOTSUP for a reactor; the process goes on as it is then.
         """
         execution = current.execution
+        if execution.is_reactor:
+            raise KernelError(Errno.ENOTSUP, "a reactor cannot become another program: the host calls its exports")
         linked, tables = self._link(module, linker, execution.process, "_start")
         return Plan(linked, tables, "_start", execution.time)
 
@@ -182,7 +185,7 @@ class Machine:
 
     def _launch(self, execution: Execution, on_end: OnEnd) -> None:
         host_capacity().hold_place(execution)
-        self.ticker.watch(execution, execution.time.next_look)
+        own_limits.watch(execution)
         parent = getattr(current, "execution", None)
         if parent is not None and parent.machine is self and self.fuel.is_shared:
             parent.meter.share(execution.meter)
@@ -222,7 +225,7 @@ class Machine:
             execution.meter.ask_back()
             execution.meter.wake()
             execution.time.refresh()
-            self.ticker.watch(execution, execution.time.next_look)
+            own_limits.watch(execution)
 
     def _running(self) -> list[Execution]:
         with self._lock:

@@ -113,6 +113,10 @@ class ProcessTime:
         """Caps were raised: a timeout of the process's own stays."""
         self.deadline = self._started_at + self._wall.cap
 
+    def cpu_seconds_here(self) -> float:
+        """Return the CPU time used so far. The runner thread only."""
+        return (thread_time_ns() - self._base) / _SECOND_NS
+
     def cpu_time_ns(self) -> int:
         """Return the CPU time of the process in ns, host calls included."""
         spent = 0

@@ -17,8 +17,10 @@ _MARGIN_BYTES = 256 << 10
 #: A stack that is no larger than this keeps its pages: to fault them in again costs more than they do.
 _SMALL_BYTES = 4 << 20
 _MADV_DONTNEED = 4
+_M_MMAP_THRESHOLD = -3
 
-_madvise = ctypes.CDLL(None).madvise
+_libc = ctypes.CDLL(None)
+_madvise = _libc.madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 _lock = threading.Lock()
@@ -32,6 +34,8 @@ def start_thread(target: Callable[[], None], stack_bytes: int) -> None:
     size = -(-stack_bytes // _PAGE) * _PAGE
     with _lock:
         before = threading.stack_size()
+        if size > _SMALL_BYTES + EXTRA_BYTES:
+            _map_large_pieces()
         try:
             threading.stack_size(size)
             _thread.start_new_thread(target, ())
@@ -43,6 +47,17 @@ def start_thread(target: Callable[[], None], stack_bytes: int) -> None:
             ) from error
         finally:
             threading.stack_size(before)
+
+
+def _map_large_pieces() -> None:
+    """Have the C library's allocator map every large piece by itself, and unmap it when it is freed. Idempotent.
+
+    See docs/rationale.md, "Why a large stack sets the allocator". Source: mallopt(3); musl has no such setting, and
+    needs none.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _SMALL_BYTES)
 
 
 def give_back(pointer: int | None, wasm_stack_bytes: int) -> None:

@@ -30,6 +30,8 @@ __all__ = [
 HOST_MEMORY_BYTES = 512 * MIB
 #: What the host holds for a process beyond what its caps name: the interpreter's frames, the thread's own stack.
 _BYTES_PER_PROCESS = 1 * MIB
+#: An overflow's notes on a stack, of it; see docs/rationale.md, "Why a large stack sets the allocator".
+_NOTES_SHARE = 1 / 3
 #: The main thread, the ticker, the deliverer of events, threads that hash modules, and some for the embedding program.
 HOST_TASKS = 64
 #: A process's runner, and a thread for each of its standard streams.
@@ -131,7 +133,8 @@ def _memory_parts(caps: Mapping[str, Cap]) -> tuple[dict[str, int], str]:
         "guests' memories": memory,
         "files in memory": factors["max_filesystem_bytes"],
         "output, stacks and arguments of processes": factors["max_processes"]
-        * (sum(factors[name] for name in per_process) + _BYTES_PER_PROCESS),
+        * (sum(factors[name] for name in per_process) + _BYTES_PER_PROCESS)
+        + int(factors["max_processes"] * factors["max_wasm_stack_bytes"] * _NOTES_SHARE),
         "pipes and sockets": factors["max_open_fds"] * factors["max_pipe_bytes"],
         "compiling a module": factors["max_compile_memory_bytes"],
         "compiled modules": factors["max_cached_module_bytes"],

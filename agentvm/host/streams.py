@@ -21,9 +21,12 @@ class StreamPump:
     does the (daemon) thread stay behind; `stop` does not wait for it.
     """
 
-    def __init__(self, fd: int, end: HostPipeEnd, *, to_guest: bool) -> None:
+    def __init__(
+        self, fd: int, end: HostPipeEnd, *, to_guest: bool, when_over: Callable[[], None] | None = None
+    ) -> None:
         """Use `pump_in` and `pump_out`, which also start it."""
         # immutable
+        self._when_over = when_over
         self._fd = fd
         self._end = end
         self._thread = threading.Thread(
@@ -34,6 +37,8 @@ class StreamPump:
         )
         # written by the pump's thread, read once it has ended
         self._error: OSError | None = None
+        # set by the pump's thread, once
+        self._is_over = False
         # guarded by _lock
         self._lock = threading.Lock()
         self._stopped = False
@@ -47,6 +52,11 @@ class StreamPump:
     def error(self) -> OSError | None:
         """What the host's descriptor refused with: EPIPE if its reader is gone; None while all is well."""
         return self._error
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it moves nothing any more: both streams have ended, or one was refused."""
+        return self._is_over
 
     def start(self) -> None:
         self._thread.start()
@@ -76,6 +86,9 @@ class StreamPump:
             with self._lock:
                 os.close(self._wake)
                 self._wake = -1
+            self._is_over = True
+            if self._when_over is not None:
+                self._when_over()
 
     def _move_in(self) -> None:
         while self._wait():
@@ -110,9 +123,12 @@ def pump_in(fd: int, end: HostPipeEnd) -> StreamPump:
     return _started(StreamPump(fd, end, to_guest=True))
 
 
-def pump_out(end: HostPipeEnd, fd: int) -> StreamPump:
-    """Write what a guest puts out to `fd`; an error, such as a closed pipe, is EPIPE for its next write."""
-    return _started(StreamPump(fd, end, to_guest=False))
+def pump_out(end: HostPipeEnd, fd: int, when_over: Callable[[], None] | None = None) -> StreamPump:
+    """Write what a guest puts out to `fd`; an error, such as a closed pipe, is EPIPE for its next write.
+
+    `when_over` is called on the pump's thread once it `is_over`.
+    """
+    return _started(StreamPump(fd, end, to_guest=False, when_over=when_over))
 
 
 def _started(pump: StreamPump) -> StreamPump:

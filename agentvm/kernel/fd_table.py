@@ -59,6 +59,8 @@ class FdTable:
         # The numbers below _next that are free, a heap. Each is below the highest that was in use.
         self._free: list[int] = []
         self._next = 0
+        #: Every ordinary number that is given out is lower.
+        self._limit = _MOST
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the ordinary numbers, lowest first."""
@@ -74,14 +76,22 @@ class FdTable:
             raise KernelError(Errno.EBADF, f"fd {number} is not open")
         return descriptor
 
+    def limit_numbers(self, limit: int) -> None:
+        """Give out no number from `limit` on: RLIMIT_NOFILE. What is open stays."""
+        self._limit = min(limit, _MOST)
+
     def reserve(self, count: int = 1) -> None:
         """Raise EMFILE or ENFILE if not so many can be had, taking none. EMFILE wins where both are full."""
+        numbers = heapq.nsmallest(count, self._free)
+        self._check_number(numbers[-1] if len(numbers) == count else self._next + count - len(numbers) - 1)
         for gauge in (self._per_process, self._per_vm):
             if gauge.used + count > gauge.cap:
                 gauge.acquire(count)
 
     def open(self, descriptor: Descriptor) -> int:
         """Put `descriptor` at the lowest free number; EMFILE, ENFILE. The file is left alone on failure."""
+        if self._limit != _MOST:
+            self._check_number(self._free[0] if self._free else self._next)
         self._take_slot()
         if self._free:
             number = heapq.heappop(self._free)
@@ -91,6 +101,10 @@ class FdTable:
         self.by_number[number] = descriptor
         descriptor.file.references += 1
         return number
+
+    def _check_number(self, number: int) -> None:
+        if number >= self._limit:
+            raise KernelError(Errno.EMFILE, f"the process gives out numbers below {self._limit} (RLIMIT_NOFILE)")
 
     def _take_slot(self) -> None:
         if self._per_process.used < self._per_process.cap:  # or it refuses, and nothing was taken of the other
@@ -102,7 +116,7 @@ class FdTable:
 
         EBADF for a number that none can have, ENFILE. The file is left alone on failure.
         """
-        if number >= _MOST or number >= self._per_process.cap:
+        if number >= self._limit or number >= self._per_process.cap:
             raise KernelError(Errno.EBADF, f"no descriptor has the number {number}")
         replaced = self.by_number.get(number)
         if replaced is None:
@@ -115,11 +129,12 @@ class FdTable:
 
     def open_from(self, lowest: int, descriptor: Descriptor) -> int:
         """Put `descriptor` at the lowest free number from `lowest` on: F_DUPFD. EINVAL, EMFILE, ENFILE."""
-        if lowest >= _MOST or lowest >= self._per_process.cap:
+        if lowest >= self._limit or lowest >= self._per_process.cap:
             raise KernelError(Errno.EINVAL, f"no descriptor has a number from {lowest} on")
         number = lowest
         while number in self.by_number:
             number += 1
+        self._check_number(number)
         if number >= self._per_process.cap:
             raise KernelError(Errno.EMFILE, f"every number from {lowest} on is taken")
         self._take_slot()

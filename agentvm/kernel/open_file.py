@@ -4,7 +4,7 @@ A kind overrides what it supports; the rest refuses with the errno that Linux gi
 raises EAGAIN, and the caller waits on `waiters` (see `kernel/wait.py`). All methods need the kernel lock.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentvm.errno import Errno, KernelError
@@ -33,6 +33,7 @@ class OpenFile:
     node: "Node | None" = None
     #: True for pipes and sockets: a blocking write goes on until all is written, max_io_bytes bounds one call.
     is_stream: bool = False
+    is_socket: bool = False
     #: True for files and directories in memory or on the host: what the disk rates are about.
     on_disk: bool = False
     #: True for what no guest can have written: files of read-only mounts.
@@ -79,6 +80,15 @@ class OpenFile:
     @property
     def waiters(self) -> WaitQueue | None:
         """The queue that is notified when `readiness` changes; None if it never does."""
+        return None
+
+    def queues(self, ready: int) -> Iterable[WaitQueue]:
+        """Return those of the queues on which to wait until this is `ready` for that; none if it always is."""
+        queue = self.waiters
+        return () if queue is None else (queue,)
+
+    def timeout_ns(self, ready: int) -> int | None:
+        """Return how long a call waits for that at most, in nanoseconds, before it fails with EAGAIN; None: for ever."""
         return None
 
     def lend(self, lent: "Lent", ready: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from agentvm.kernel.credentials import Credentials
 from agentvm.kernel.fd_table import FdTable
@@ -12,6 +13,10 @@ from agentvm.kernel.signals import SignalState
 from agentvm.kernel.vfs.node import Node
 from agentvm.kernel.wait import Event, Lock, NoScheduler, Scheduler, Waiter, WaitQueue, Watch
 from agentvm.limits.registry import ProcessGauges
+
+if TYPE_CHECKING:
+    from agentvm.kernel.itimer import IntervalTimer
+    from agentvm.kernel.rlimits import ResourceLimits
 
 __all__ = ["INIT_PID", "Ending", "GuestExec", "GuestExit", "GuestKilled", "Image", "Process", "ProcessState"]
 
@@ -77,8 +82,12 @@ class Process:
     has_trampoline = False
     #: Whether it has become another program since it was made: its parent then leaves its group alone.
     has_executed = False
-    #: Whether a timer of its own will wake it.
-    has_timer = False
+    #: Its timer, if it ever asked for one.
+    alarm: "IntervalTimer | None" = None
+    #: What it has lowered of its own limits, or its parent has; None if nothing.
+    rlimits: "ResourceLimits | None" = None
+    #: Whether it sleeps, and does not wait to compute; written by who runs it.
+    is_asleep = False
     #: The signal that stopped it; None while it goes on.
     stopped_by: Signal | None = None
     #: What the parent has not yet been told: that it stopped, or that it goes on.
@@ -109,13 +118,14 @@ class Process:
         self.pgid: int = parent.pgid if parent is not None else pid
         self.sid: int = parent.sid if parent is not None else pid
         self.umask: int = parent.umask if parent is not None else 0o022
-        self.credentials: Credentials = parent.credentials if parent is not None else Credentials()
+        self.credentials: Credentials = parent.credentials.executed() if parent is not None else Credentials()
         self.signals: SignalState = parent.signals.inherited() if parent is not None else SignalState()
         self.state = ProcessState.RUNNING
         self.ended = Event()
         # set by the engine before the process runs
         self.scheduler: Scheduler = NoScheduler()
         self.on_kill: Callable[[], None] = _nothing
+        self.on_alarm: Callable[[], None] = _nothing
         self.cpu_time_ns: Callable[[], int] = _no_time
         # written by any thread, read at every host call: guarded by _ending_lock
         self._ending_lock = Lock()
@@ -148,9 +158,21 @@ class Process:
         """Whether it was stopped, or a handler is to run."""
         return self.stopped_by is not None or self.is_interrupted
 
+    @property
+    def has_timer(self) -> bool:
+        """Whether a timer of its own will wake it."""
+        return self.alarm is not None and self.alarm.at_ns is not None
+
+    def set_alarm(self, alarm: "IntervalTimer") -> None:
+        """Have the process's timer looked at from now on; again after each change. Kernel lock."""
+        self.alarm = alarm
+        self.check_at = _NOW
+        self.on_alarm()
+
     def become(self, image: Image) -> None:
         """The process is another program from now on: execve(2)."""
         self.image = image
+        self.credentials = self.credentials.executed()
         self.has_executed = True
         self.signals.reset_handlers()
 

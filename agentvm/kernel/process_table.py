@@ -6,6 +6,7 @@ from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import FdTable
 from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import INIT_PID, Ending, Image, Process, ProcessState
+from agentvm.kernel.rlimits import Resource, enforce, limits_of
 from agentvm.kernel.signalling import post
 from agentvm.kernel.signals import SA_NOCLDWAIT, Reaction
 from agentvm.kernel.stalls import StallWatch
@@ -69,6 +70,8 @@ class ProcessTable:
         Without `parent` the host starts it, and reaps it.
         """
         self.check(image)
+        if parent is not None and parent.rlimits is not None:
+            self._check_user(parent, limits_of(parent, Resource.NPROC)[0])
         self._places.acquire()
         self._last_pid += 1
         gauges = self._registry.open_process(self._last_pid)
@@ -79,7 +82,17 @@ class ProcessTable:
         if parent is not None:
             parent.children[process.pid] = process
             gauges.tighten_as(parent.gauges)
+            if parent.rlimits is not None:
+                process.rlimits = parent.rlimits.copy()
+                enforce(process)
         return process
+
+    def _check_user(self, parent: Process, most: int) -> None:
+        """Raise EAGAIN if the parent's user has as many processes as the parent may see it have; root may."""
+        own = parent.credentials
+        count = sum(process.credentials.uid == own.uid for process in self._by_pid.values())
+        if count >= most and not own.is_root:
+            raise KernelError(Errno.EAGAIN, f"user {own.uid} has {count} processes (RLIMIT_NPROC is {most})")
 
     def check(self, image: Image) -> None:
         """Raise E2BIG or EINVAL for arguments or an environment that no program can be started with."""
@@ -99,6 +112,7 @@ class ProcessTable:
         process.fds.close_all()
         self._registry.close_process(process.gauges)
         process.state = ProcessState.ZOMBIE
+        process.alarm = None
         self.stalls.zombies += 1
         process.stopped_by = None
         process.ended.set()

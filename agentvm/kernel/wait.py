@@ -12,6 +12,7 @@ from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
 
 __all__ = [
+    "Alarm",
     "Event",
     "HostThread",
     "Interrupted",
@@ -127,6 +128,17 @@ class Watch(Protocol):
     def move(self) -> None: ...
 
 
+class Alarm(Protocol):
+    """A timer that ends waits: `agentvm.kernel.itimer.IntervalTimer`. All with the kernel lock."""
+
+    @property
+    def at_ns(self) -> int | None:
+        """When something will come of it (monotonic); None for never."""
+
+    def ring(self, now_ns: int) -> bool:
+        """Send its signal if it is due; returns whether it was."""
+
+
 class Waiting(Protocol):
     """The part of a process that `block_until` needs."""
 
@@ -134,6 +146,10 @@ class Waiting(Protocol):
     scheduler: Scheduler
     #: None for what nobody watches: threads of the host.
     watch: Watch | None
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """Its timer, if it has one."""
 
     @property
     def is_stopped(self) -> bool:
@@ -166,6 +182,7 @@ class HostThread:
     scheduler: Scheduler = NoScheduler()
     is_stopped = is_interrupted = False
     watch: Watch | None = None
+    alarm: Alarm | None = None
 
     def __init__(self) -> None:
         self.waiter = Waiter()
@@ -203,10 +220,11 @@ def block_until(
                     return True
                 if is_interruptible and process.is_interrupted:
                     raise Interrupted
-                if deadline_ns is not None:
-                    timeout_ns = deadline_ns - clock.monotonic_ns()
-                    if timeout_ns <= 0:
-                        return False
+                if process.alarm is not None and _rings(process.alarm, clock):
+                    continue
+                timeout_ns = _time_left(process.alarm, clock, deadline_ns)
+                if timeout_ns is not None and timeout_ns <= 0:
+                    return False
             has_slept = True
             if watch is None or timeout_ns is not None:
                 _sleep(process, lock, clock, timeout_ns)
@@ -221,6 +239,20 @@ def block_until(
             queue.discard(waiter)
         if has_slept and watch is not None:
             watch.move()
+
+
+def _rings(alarm: Alarm, clock: Clock) -> bool:
+    return alarm.at_ns is not None and alarm.ring(clock.monotonic_ns())
+
+
+def _time_left(alarm: Alarm | None, clock: Clock, deadline_ns: int | None) -> int | None:
+    """Return for how long to sleep: not at all (0 or less) past the deadline, None: until woken."""
+    at_ns = None if alarm is None else alarm.at_ns
+    left_ns = None if deadline_ns is None else deadline_ns - clock.monotonic_ns()
+    if at_ns is None or (left_ns is not None and left_ns <= 0):
+        return left_ns
+    rings_ns = max(1, at_ns - clock.monotonic_ns())
+    return rings_ns if left_ns is None else min(left_ns, rings_ns)
 
 
 def _sleep(process: Waiting, lock: threading.Lock, clock: Clock, timeout_ns: int | None) -> None:

@@ -52,6 +52,16 @@ class HostLimits:
         "Compiled modules kept in memory, by their number; each may hold a descriptor.", past=Past.EVICTED,
         maximum=65_536,
     )  # fmt: skip
+    max_known_module_files: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, 1024, None, "nothing; the file met longest ago is read again",
+        "Files of modules whose contents are known by their identity, for programs that start again.",
+        past=Past.EVICTED, minimum=1, maximum=1_000_000,
+    )  # fmt: skip
+    max_known_bad_modules: Amount = limit(
+        Kind.GAUGE, Scope.HOST, Unit.COUNT, 256, None, "nothing; the module refused longest ago is looked at again",
+        "Modules that are known to be no good, with the reason, so that none is looked at twice.",
+        past=Past.EVICTED, minimum=1, maximum=65_536,
+    )  # fmt: skip
     max_cache_bytes: Amount = limit(
         Kind.GAUGE, Scope.HOST, Unit.BYTES, 4 * GIB, None, "nothing; the module used longest ago is removed",
         "Compiled modules on disk. One that is larger is not kept.", past=Past.EVICTED,

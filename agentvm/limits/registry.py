@@ -9,7 +9,7 @@ from agentvm.limits.announcer import Announcer, Listener
 from agentvm.limits.caps import Caps
 from agentvm.limits.catalogue import SPECS, Limits
 from agentvm.limits.events import EventKind
-from agentvm.limits.gauge import Ceiling, Gauge, Thresholds
+from agentvm.limits.gauge import NOBODY, Ceiling, Gauge, Thresholds
 from agentvm.limits.rate import Bucket, Window
 from agentvm.limits.spec import UNLIMITED, Cap, Kind, LimitSpec, Scope
 from agentvm.limits.usage import LimitUsage, Tally, UsageSnapshot
@@ -26,13 +26,15 @@ _MOST_CALM = 256
 class ProcessGauges:
     """The gauges that one process has for itself, by limit name."""
 
-    __slots__ = ("_caps", "_gauges", "_tightened", "_watch")
+    __slots__ = ("_caps", "_gauges", "_soft", "_tightened", "_watch")
 
     def __init__(self, caps: Caps, watch: Listener) -> None:
         self._caps = caps
         self._watch = watch
         self._gauges: dict[str, Gauge] = {}
         self._tightened: dict[str, Cap] = {}
+        #: What the process itself has lowered, and may raise again up to its cap.
+        self._soft: dict[str, Cap] = {}
 
     def gauge(self, name: str) -> Gauge:
         gauge = self._gauges.get(name)
@@ -40,6 +42,8 @@ class ProcessGauges:
             gauge = self._gauges.setdefault(
                 name, Gauge(SPECS[name], self._caps.now[name] if not self._tightened else self.cap(name), self._watch)
             )
+            if self._soft:
+                self.refresh()
         return gauge
 
     @property
@@ -68,6 +72,16 @@ class ProcessGauges:
         self._tightened[name] = min(cap, self._tightened.get(name, cap))
         self.refresh()
 
+    def soften(self, name: str, cap: Cap) -> None:
+        """Hold the process to less than its cap, or to that again: what a program sets for itself, which is no news
+        for the operator."""
+        if cap < self.cap(name):
+            self._soft[name] = cap
+            self.gauge(name).watch = NOBODY
+        elif self._soft.pop(name, None) is not None:
+            self.gauge(name).watch = self._watch
+        self.refresh()
+
     def tighten_as(self, other: "ProcessGauges") -> None:
         """Lower the caps that another process has lower, as a child's are."""
         for name, cap in other.own.items():
@@ -76,7 +90,8 @@ class ProcessGauges:
     def refresh(self) -> None:
         """Take over the VM's caps as they are now, where this process has no tighter ones."""
         for name, gauge in list(self._gauges.items()):
-            gauge.set_cap(self.cap(name))
+            cap = self.cap(name)
+            gauge.set_cap(min(cap, self._soft.get(name, cap)) if self._soft else cap)
 
     def all(self) -> list[Gauge]:
         # A copy made in one step: threads that start processes add gauges without the lock that readers hold.

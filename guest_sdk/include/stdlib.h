@@ -29,6 +29,7 @@ int mkostemp(char *, int);
 int mkostemps(char *, int, int);
 char *mkdtemp(char *);
 char *mktemp(char *);
+int getloadavg(double *, int);
 void *reallocarray(void *, size_t, size_t);
 int getloadavg(double[], int);
 

@@ -101,6 +101,15 @@ OVERRIDE int fcntl(int fd, int command, ...) {
   }
 }
 
+/* Advice may be ignored, and the host has no call to take it. */
+OVERRIDE int posix_fadvise(int fd, off_t offset, off_t len, int advice) {
+  __wasi_fdstat_t status;
+  (void)offset;
+  int32_t error = __wasi_fd_fdstat_get((__wasi_fd_t)fd, &status);
+  if (error != 0) return error;
+  return len < 0 || advice < POSIX_FADV_NORMAL || advice > POSIX_FADV_NOREUSE ? EINVAL : 0;
+}
+
 int flock(int fd, int operation) { return result(abi_flock(fd, operation)); }
 
 int lockf(int fd, int function, off_t size) {

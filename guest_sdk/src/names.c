@@ -56,11 +56,12 @@ const name __agentvm_taken[] = {
     (name)fchmodat, (name)chmod, (name)fchmod, (name)mkdirat, (name)mkdir, (name)__wasilibc_nocwd_mkdirat_nomode,
     (name)statvfs, (name)fstatvfs,
     /* fcntl.c, io.c, poll.c, sleep.c, tty.c */
-    (name)fcntl, (name)readv, (name)writev, (name)read, (name)write, (name)close, (name)poll, (name)pselect,
+    (name)fcntl, (name)posix_fadvise, (name)readv, (name)writev, (name)read, (name)write, (name)close, (name)poll, (name)pselect,
     (name)select, (name)clock_nanosleep, (name)nanosleep, (name)sleep, (name)usleep, (name)__isatty, (name)isatty,
     (name)ioctl,
     /* process.c, signal_send.c, resource.c, utsname.c */
     (name)getpid, (name)__SIG_IGN, (name)__SIG_ERR, (name)raise, (name)abort, (name)getrusage, (name)uname,
+    (name)getdomainname,
     /* socket_io.c */
     (name)accept4, (name)accept, (name)send, (name)recv, (name)getsockopt, (name)shutdown,
 };

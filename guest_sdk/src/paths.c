@@ -104,8 +104,15 @@ OVERRIDE int __wasilibc_find_abspath(const char *path, const char **prefix, cons
   return fd;
 }
 
-static int is_directory(const char *absolute, struct stat *status) {
-  return absolute && *absolute == '/' && stat(absolute, status) == 0 && S_ISDIR(status->st_mode);
+/* Without stat, whose host calls every program that starts another would import. */
+static int is_directory(const char *absolute) {
+  const char *prefix, *relative;
+  __wasi_filestat_t status;
+  if (*absolute != '/') return 0;
+  int fd = __wasilibc_find_abspath(absolute, &prefix, &relative);
+  if (fd == -1) return 0;
+  if (__wasi_path_filestat_get((__wasi_fd_t)fd, __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW, relative, &status) != 0) return 0;
+  return status.filetype == __WASI_FILETYPE_DIRECTORY;
 }
 
 /* PWD wins over entry 0 where both are directories: exec can hand over a current directory in no other way. */
@@ -113,10 +120,9 @@ const char *__agentvm_cwd(void) {
   if (__wasilibc_cwd) return __wasilibc_cwd;
   __wasilibc_populate_preopens();
   int saved = errno;
-  struct stat status;
   const char *pwd = getenv("PWD");
   const char *entry = first_name ? first_name : "/";
-  if (pwd && strcmp(pwd, entry) != 0 && is_directory(pwd, &status)) {
+  if (pwd && strcmp(pwd, entry) != 0 && is_directory(pwd)) {
     char *real = realpath(pwd, NULL);
     __wasilibc_cwd = real ? real : strdup(pwd);
   } else {

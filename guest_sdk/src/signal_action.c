@@ -13,6 +13,7 @@ void __agentvm_restore_action(int sig);
 void (*__agentvm_signal(int sig, void (*handler)(int)))(int);
 
 enum { DEFAULT, IGNORE, CATCH };
+enum { SIG_QUERY = 3 };
 
 static struct sigaction actions[_NSIG];
 static unsigned interruptible[2];        /* by siginterrupt */
@@ -89,41 +90,64 @@ int siginterrupt(int sig, int interrupt) {
   return sigaction(sig, &action, NULL);
 }
 
-/* Send back what a wait took beyond the signal that it returns. */
-static int first_of_caught(void) {
-  int first = 0;
-  int32_t self;
-  for (int sig = 1; sig < _NSIG; sig++) {
-    if (!has(&caught, sig)) continue;
-    if (!first) first = sig;
-    else if (abi_getpid(&self) == 0) (void)!abi_kill(self, sig);
-  }
-  return first;
+static int catchable(int sig) { return sig != SIGKILL && sig != SIGSTOP; }
+
+/* Let the signals of `set` in for the length of one ppoll, and only note which came: they are caught meanwhile, and
+   blocked before and afterwards. Nothing else than a pending signal ends a ppoll without descriptors early. */
+static int32_t take(const sigset_t *set, int64_t seconds, int64_t nanoseconds) {
+  static const struct sigaction taken = {.__sa_handler = {__SIG_ERR}, .sa_mask = {{~0u, ~0u}}};
+  uint32_t mask[2];
+  int32_t ready, error = abi_signal_mask(SIG_BLOCK, set->__bits[0], set->__bits[1], &mask[0], &mask[1]);
+  memset(&caught, 0, sizeof caught);
+  if (error != 0) return error;
+  for (int sig = 1; sig < _NSIG; sig++)
+    if (has(set, sig) && catchable(sig)) (void)!tell_host(sig, &taken);
+  awaited = *set;
+  error = abi_ppoll(&ready, 0, seconds, nanoseconds, mask[0] & ~set->__bits[0], mask[1] & ~set->__bits[1], 1, &ready);
+  memset(&awaited, 0, sizeof awaited);
+  for (int sig = 1; sig < _NSIG; sig++)
+    if (has(set, sig) && catchable(sig)) (void)!tell_host(sig, &actions[sig]);
+  return error;
 }
 
-/* The signals of `set` are caught for the length of one ppoll whose mask lets them through. */
-int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info, const struct timespec *restrict timeout) {
-  static const struct sigaction taken = {.__sa_handler = {__SIG_ERR}, .sa_mask = {{~0u, ~0u}}};
-  uint32_t mask[2], ignored[2];
-  int32_t ready, error;
-  if (result(abi_signal_mask(SIG_BLOCK, set->__bits[0], set->__bits[1], &mask[0], &mask[1])) != 0) return -1;
-  memset(&caught, 0, sizeof caught);
+/* Make pending again what `take` took, but for `except`. */
+static void put_back(int except) {
+  int32_t self;
+  if (abi_getpid(&self) != 0) return;
   for (int sig = 1; sig < _NSIG; sig++)
-    if (has(set, sig) && sig != SIGKILL && sig != SIGSTOP) (void)!tell_host(sig, &taken);
-  awaited = *set;
-  error = abi_ppoll(&ready, 0, timeout ? timeout->tv_sec : -1, timeout ? timeout->tv_nsec : -1,
-                    mask[0] & ~set->__bits[0], mask[1] & ~set->__bits[1], 1, &ready);
-  memset(&awaited, 0, sizeof awaited);
-  int sig = first_of_caught();
-  for (int each = 1; each < _NSIG; each++)
-    if (has(set, each) && each != SIGKILL && each != SIGSTOP) (void)!tell_host(each, &actions[each]);
+    if (has(&caught, sig) && sig != except) (void)!abi_kill(self, sig);
+}
+
+int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info, const struct timespec *restrict timeout) {
+  uint32_t mask[2], ignored[2];
+  int sig = 1;
+  if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
+    errno = EINVAL;
+    return -1;
+  }
+  if (result(abi_signal_mask(SIG_QUERY, 0, 0, &mask[0], &mask[1])) != 0) return -1;
+  int32_t error = take(set, timeout ? timeout->tv_sec : -1, timeout ? timeout->tv_nsec : -1);
+  while (sig < _NSIG && !has(&caught, sig)) sig++;
+  if (sig < _NSIG) put_back(sig);
   (void)!abi_signal_mask(SIG_SETMASK, mask[0], mask[1], &ignored[0], &ignored[1]);
-  if (sig == 0) {
+  if (sig == _NSIG) {
     errno = error == 0 ? EAGAIN : error;
     return -1;
   }
   if (info) *info = (siginfo_t){.si_signo = sig, .si_code = SI_USER};
   return sig;
+}
+
+/* The ABI has no call for it, so the blocked signals are let in, noted and sent again. */
+int sigpending(sigset_t *set) {
+  sigset_t blocked;
+  memset(set, 0, sizeof *set);
+  if (result(abi_signal_mask(SIG_QUERY, 0, 0, &blocked.__bits[0], &blocked.__bits[1])) != 0) return -1;
+  if (!(blocked.__bits[0] | blocked.__bits[1])) return 0;
+  (void)take(&blocked, 0, 0);
+  *set = caught;
+  put_back(0);
+  return 0;
 }
 
 int sigwaitinfo(const sigset_t *restrict set, siginfo_t *restrict info) { return sigtimedwait(set, info, NULL); }

@@ -21,10 +21,3 @@ int sigsuspend(const sigset_t *mask) {
   int32_t ready;
   return result(abi_ppoll(&ready, 0, -1, -1, low(mask), high(mask), 1, &ready)) == 0 ? 0 : -1;
 }
-
-/* The ABI has no call that tells what is pending. */
-int sigpending(sigset_t *set) {
-  (void)set;
-  errno = ENOSYS;
-  return -1;
-}

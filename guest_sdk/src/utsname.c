@@ -24,4 +24,4 @@ int uname(struct utsname *out) {
 }
 
 int gethostname(char *name, size_t size) { return result(abi_identity(HOSTNAME, name, size)); }
-int getdomainname(char *name, size_t size) { return result(abi_identity(DOMAIN, name, size)); }
+OVERRIDE int getdomainname(char *name, size_t size) { return result(abi_identity(DOMAIN, name, size)); }

@@ -234,3 +234,17 @@ def test_help_and_version() -> None:
     assert b"exit status" in agentvm("run", "--help").stdout
     assert b"agentvm" in agentvm("--version").stdout
     assert agentvm().returncode == 125
+
+
+def test_the_collector_works_while_a_program_runs_and_not_while_modules_are_loaded() -> None:
+    script = (
+        "import gc, sys; from agentvm.api.vm import AgentVM; from agentvm.api.process import Process\n"
+        "def noting(name, act):\n"
+        "    return lambda *args: (print(name, gc.isenabled(), file=sys.stderr), act(*args))[1]\n"
+        "AgentVM.start, Process.wait = noting('start', AgentVM.start), noting('wait', Process.wait)\n"
+        "from agentvm.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", guest("hello")], capture_output=True, timeout=TIMEOUT, check=True
+    )
+    assert done.stderr.decode().splitlines()[:2] == ["start False", "wait True"], done.stderr

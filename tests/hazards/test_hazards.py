@@ -52,6 +52,11 @@ def test_recursion_never_hurts_the_host(stack_bytes: int) -> None:
     assert "the host lives" in hazard("recursion", str(stack_bytes))
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_an_overflow_of_a_large_stack_takes_what_is_charged_for_it_and_gives_it_back(threads: str) -> None:
+    hazard("overflow_memory", threads)
+
+
 @pytest.mark.parametrize("how", ["ctrl_c", "leaving"])
 def test_events_of_limits_while_the_host_is_disturbed(how: str) -> None:
     assert "the host lives" in hazard("told", how)

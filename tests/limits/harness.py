@@ -16,7 +16,18 @@ from agentvm import AgentVM, Limits
 from agentvm.engine.capacity import host_usage
 from agentvm.limits.spec import Cap, Kind
 
-__all__ = ["MIB", "PROGRESS", "TIGHT", "Sibling", "assemble", "beside_a_sibling", "drives", "opened", "resident_bytes"]
+__all__ = [
+    "MIB",
+    "PROGRESS",
+    "TIGHT",
+    "Sibling",
+    "assemble",
+    "beside_a_sibling",
+    "drives",
+    "opened",
+    "reset_peak",
+    "resident_bytes",
+]
 
 T = TypeVar("T")
 MIB = 1 << 20
@@ -115,14 +126,15 @@ class Sibling:
 
 
 def resident_bytes(field: str = "VmRSS") -> int:
-    """Return the memory that the process takes now, or (VmHWM) took at most since `_reset_peak`."""
+    """Return the memory that the process takes now, or (VmHWM) took at most since `reset_peak`."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise LookupError(field)
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Let the peak of the memory begin anew, at what is taken now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -167,7 +179,7 @@ def beside_a_sibling(
     outcomes: list[T] = []
     with Sibling() as sibling, AgentVM():
         before = resident_bytes()
-        _reset_peak()
+        reset_peak()
         while not shares or (max(shares) < PROGRESS and len(shares) < ROUNDS):
             alone = sibling.rate()
             outcomes.clear()

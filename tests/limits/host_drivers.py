@@ -16,7 +16,7 @@ import pytest
 
 from agentvm import AgentVM, HostDirectory, Limits, configure_host, host_usage, log
 from agentvm.engine.module import cache_info, clear_cache, shared_loader
-from agentvm.errors import CompileLimit, HostLimit, MountFailed
+from agentvm.errors import CompileLimit, HostLimit, MountFailed, NotRunnable
 from tests.limits.crossing import Stage, until
 from tests.limits.harness import TIGHT, assemble
 from tests.support.fixtures import guest
@@ -32,6 +32,8 @@ HOST_DRIVERS: dict[str, Driver] = {}
 _serial = itertools.count(100_000)
 _NOTHING = assemble('(module (func (export "_start")))')
 _SPIN = assemble('(module (func (export "_start") (loop $for_ever (br $for_ever))))')
+#: No good for its body, which leaves a number that nobody wants: known once it was compiled in vain.
+_BAD = bytes.fromhex("0061736d0100000001040160000003020100070a01065f737461727400000a0601040041010b")
 _GROW = assemble(
     '(module (memory (export "memory") 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))'
 )
@@ -301,6 +303,53 @@ def cached_module_bytes(stage: Stage) -> None:
 @_drives("max_cached_modules")
 def cached_modules(stage: Stage) -> None:
     _cached(stage, 10, _clear_memory)
+
+
+def _known(stage: Stage, one_more: Callable[[AgentVM], object]) -> None:
+    """Have the cache know as much as makes it warn, forget it, and have it know more than it may."""
+    configure_host(**{stage.limit: 10})
+    with AgentVM() as vm:
+
+        def know(count: int) -> None:
+            while stage.use.used < count:
+                one_more(vm)
+
+        for _ in range(2):
+            _clear_memory()
+            assert stage.use.used == 0
+            stage.recovered()
+            know(7)
+            stage.quiet()
+            know(8)
+            stage.warned()
+        know(10)
+        one_more(vm)
+        stage.refused()
+        assert stage.use.used == 10
+
+
+@_drives("max_known_module_files")
+def known_module_files(stage: Stage) -> None:
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.wasm" for number in range(11)]
+        for path in paths:
+            path.write_bytes(_NOTHING)
+        threading.Event().wait(2.1)  # a younger file may still change without a trace, and is known by nothing
+        following = itertools.cycle(paths)
+
+        def run_file(vm: AgentVM) -> None:
+            vm.run(next(following)).check()
+
+        _known(stage, run_file)
+
+
+@_drives("max_known_bad_modules")
+def known_bad_modules(stage: Stage) -> None:
+    def run_bad(vm: AgentVM) -> None:
+        with pytest.raises(NotRunnable):
+            vm.run(_unique(_BAD))
+
+    _known(stage, run_bad)
 
 
 @_drives("max_cache_bytes")

@@ -179,7 +179,7 @@ def test_a_signal_ends_the_wait_for_a_reader_that_never_reads(number: signal.Sig
                 break
             except subprocess.TimeoutExpired:
                 continue
-        assert running.poll() == 128 + number
+        assert running.poll() == 128 + number, running.stderr.read()
 
 
 # -- full stdin -------------------------------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def test_program_alone_in_a_vm_of_the_default_never_waits() -> None:
 
 
 def test_throttled_guest_ends_at_its_deadline_and_is_nobody_elses_business() -> None:
+    with AgentVM() as vm:
+        vm.run(guest("spin"), args=["no such mode"])  # compiled and cached
     result = beside_a_sibling(lambda vm: vm.run(guest("spin"), args=["busy"], timeout=0.2), max_cpu_percent=5)
     assert (result.signal, result.cause.limit) == (Signal.SIGKILL, "max_wall_time_seconds")
 

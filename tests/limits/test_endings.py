@@ -1,6 +1,7 @@
 """Limits that end a guest: each death looks like Linux's, names its limit, and is nobody else's business."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -57,13 +58,22 @@ def test_spent_budget_ends_the_guest_and_is_named(death: Death) -> None:
     assert result.usage[death.limit].refused >= 1
 
 
+def compiled(program: Path | bytes) -> Path | bytes:
+    """Return a program that is compiled and cached: a timeout is for the compile too."""
+    with AgentVM() as vm:
+        vm.spawn(program).close()
+    return program
+
+
 def test_timeout_of_a_run_ends_it_like_the_limit() -> None:
-    result = beside_a_sibling(lambda vm: vm.run(guest("spin"), args=["busy"], timeout=0.1))
+    program = compiled(guest("spin"))
+    result = beside_a_sibling(lambda vm: vm.run(program, args=["busy"], timeout=0.1))
     assert (result.signal, result.cause.limit, result.cause.cap) == (Signal.SIGKILL, "max_wall_time_seconds", 0.1)
 
 
 def test_a_start_function_that_never_ends_is_ended() -> None:
-    result = beside_a_sibling(lambda vm: vm.run(wat("startloop"), timeout=0.1))
+    program = compiled(wat("startloop"))
+    result = beside_a_sibling(lambda vm: vm.run(program, timeout=0.1))
     assert (result.signal, result.cause.limit) == (Signal.SIGKILL, "max_wall_time_seconds")
 
 
@@ -96,8 +106,7 @@ def test_stack_of_64_mib_carries_100000_calls_and_ends_endless_ones() -> None:
     def scenario(vm: AgentVM) -> tuple[Result, Result]:
         return vm.run(guest("stack"), args=["depth", "100000"]), vm.run(guest("stack"), args=["endless"])
 
-    # Once: the engine's notes on a million frames, 20 MiB, stay in the allocator's arenas, one for each runner.
-    deep, endless = beside_a_sibling(scenario, again=False, max_wasm_stack_bytes="64MiB")
+    deep, endless = beside_a_sibling(scenario, max_wasm_stack_bytes="64MiB")
     assert deep.stdout == b"start\ndepth 100000\n"
     assert overflowed(endless), endless.describe()
 

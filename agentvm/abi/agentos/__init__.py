@@ -5,12 +5,35 @@ One module for each chapter. What a call does is Linux's; numbers and layouts ar
 
 from collections.abc import Mapping
 
-from agentvm.abi.agentos import descriptors, exec_calls, ids, signal_calls, spawn, wait_calls
+from agentvm.abi.agentos import (
+    account_calls,
+    descriptors,
+    exec_calls,
+    ids,
+    rlimit_calls,
+    signal_calls,
+    spawn,
+    timer_calls,
+    user_calls,
+    wait_calls,
+)
 from agentvm.abi.syscall import CallTable, collect
 
 __all__ = ["AGENTOS"]
 
+_PROCESS = (
+    spawn,
+    exec_calls,
+    wait_calls,
+    signal_calls,
+    timer_calls,
+    rlimit_calls,
+    ids,
+    descriptors,
+)
+
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
-    "host_process": collect("host_process", (spawn, exec_calls, wait_calls, signal_calls, ids, descriptors)),
+    "host_process": collect("host_process", _PROCESS),
+    "host_user": collect("host_user", (user_calls, account_calls)),
 }

@@ -19,6 +19,7 @@ _EXEC_ERRORS = SEARCH_ERRORS | {
     Errno.EBADF: "a descriptor to close is not open",
     Errno.EMFILE: "max_open_fds_per_process is reached",
     Errno.ENFILE: "max_open_fds is reached",
+    Errno.ENOTSUP: "the caller is a reactor, whose exports the host calls",
 }
 
 

@@ -2,7 +2,8 @@
 
 A chunk is a `bytearray` no longer than what was asked for: its length is what is charged. Bytes between the file's size
 and the end of a chunk are zero, so that growing a file costs nothing. Chunks that another content shares are copied
-before they change; each sharer is charged in full, so that what one does never makes another fail.
+before they change; each sharer is charged in full, so that what one does never makes another fail. A chunk of `bytes`
+belongs to all VMs (`kernel/vfs/base_files.py`): nobody is charged for it, and it is copied before it changes.
 """
 
 from agentvm.errno import Errno, KernelError
@@ -30,7 +31,7 @@ class Content:
         self.account = account
         self.size = 0
         #: A file of one chunk holds it directly: a dict for each tiny file would cost more than its data.
-        self.chunks: bytearray | dict[int, bytearray] | None = None
+        self.chunks: bytearray | bytes | dict[int, bytearray] | None = None
         self.shared: set[int] | None = None
         self.window: memoryview | None = None
         self.window_start = 0
@@ -41,9 +42,21 @@ class Content:
     def held_bytes(self) -> int:
         """Count what is charged for this content now."""
         chunks = self.chunks
-        if chunks is None:
+        if chunks is None or isinstance(chunks, bytes):
             return 0
         return sum(map(len, chunks.values())) if isinstance(chunks, dict) else len(chunks)
+
+    def start_as(self, text: bytes) -> None:
+        """Hold `text`, which all VMs share, at no charge. Only for a content that is empty."""
+        self.chunks = text.ljust(self._capacity(0, len(text)), b"\0")
+        self.size = len(text)
+
+    def _own(self) -> None:
+        """Have a copy of what all VMs share, charged like any other data. ENOSPC."""
+        if isinstance(self.chunks, bytes):
+            self.account.acquire(len(self.chunks))
+            self.close_window()
+            self.chunks = bytearray(self.chunks)
 
     def discard(self) -> None:
         """Drop all data and give its charge back."""
@@ -68,6 +81,9 @@ class Content:
         assert other.chunks is None
         other.account.acquire(self.held_bytes())
         self.close_window()
+        if isinstance(self.chunks, bytes):
+            other.chunks, other.size = self.chunks, self.size
+            return
         indices = self._indices()
         other.chunks = dict(self.chunks) if isinstance(self.chunks, dict) else self.chunks
         other.size = self.size
@@ -170,7 +186,10 @@ class Content:
 
     def _prepare(self, index: int, start: int, end: int) -> int:
         """Make a chunk writable, through the window, from `start` on; return where that ends. ENOSPC if at `start`."""
+        if isinstance(self.chunks, bytes):
+            self._own()
         chunk = self._chunk(index)
+        assert not isinstance(chunk, bytes)
         if chunk is not None and self.shared is not None and index in self.shared:
             self.close_window()
             chunk = chunk[:]
@@ -223,11 +242,16 @@ class Content:
 
     def _cut(self, size: int) -> None:
         self.close_window()
+        if isinstance(self.chunks, bytes):
+            if not size:
+                self.chunks = None
+                return
+            self._own()
         last, end = divmod(size, CHUNK_BYTES)
         freed = 0
         for index in [i for i in self._indices() if i >= last]:
             chunk = self._chunk(index)
-            assert chunk is not None
+            assert isinstance(chunk, bytearray)
             if index == last and end:
                 kept = chunk[: min(len(chunk), self._capacity(index, end))]
                 kept[end:] = _ZEROS[: max(0, len(kept) - end)]
@@ -251,6 +275,7 @@ class Content:
         if end > MAX_OFFSET:
             raise KernelError(Errno.EFBIG, f"{length} bytes at {offset} end past the largest size")
         self.account.ceiling.check(end)
+        self._own()
         first, last = offset // CHUNK_BYTES, (end - 1) // CHUNK_BYTES
         # Before walking over the chunks, which may be 2^47, see that they can fit at all.
         self.account.require(max(0, (last - first - 1 - self._count())) * CHUNK_BYTES)
@@ -269,7 +294,7 @@ class Content:
         self.size = max(self.size, end)
 
     # -- chunks -------------------------------------------------------------------------------------------------------
-    def _chunk(self, index: int) -> bytearray | None:
+    def _chunk(self, index: int) -> bytearray | bytes | None:
         chunks = self.chunks
         if isinstance(chunks, dict):
             return chunks.get(index)
@@ -283,6 +308,7 @@ class Content:
         elif self.chunks is None:
             self.chunks = {index: chunk}
         else:
+            assert isinstance(self.chunks, bytearray), "what all VMs share is copied first"
             self.chunks = {0: self.chunks, index: chunk}
 
     def _drop(self, index: int) -> None:
@@ -305,7 +331,7 @@ class Content:
             return len(chunks)
         return 0 if chunks is None else 1
 
-    def _look_at(self, index: int, chunk: bytearray) -> None:
+    def _look_at(self, index: int, chunk: bytearray | bytes) -> None:
         start = index * CHUNK_BYTES
         if self.window is not None:
             if self.window_start == start and self.window_end == start + len(chunk):
@@ -314,7 +340,7 @@ class Content:
         self.window = memoryview(chunk)
         self.window_start = start
         self.window_end = start + len(chunk)
-        if self.shared is not None and index in self.shared:
+        if isinstance(chunk, bytes) or (self.shared is not None and index in self.shared):
             self.writable_end = 0
         else:
             self.writable_end = min(self.window_end, int(min(self.account.ceiling.cap, MAX_OFFSET)))

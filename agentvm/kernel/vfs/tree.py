@@ -1,6 +1,6 @@
 """The in-memory filesystem: its root and base directories, its numbers, and what it charges for inodes and names."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from agentvm.clock import Clock
@@ -12,7 +12,9 @@ from agentvm.limits.gauge import Gauge
 
 __all__ = ["FilesystemUsage", "MemoryFilesystem"]
 
-#: Lower inode numbers belong to the directories that every VM starts with; they are not charged to it.
+_NO_FILES: Mapping[bytes, bytes] = {}
+_NO_NAMES: frozenset[bytes] = frozenset()
+#: Lower inode numbers belong to what every VM starts with; it is not charged to it.
 FIRST_CHARGED_INO = 16
 
 
@@ -27,12 +29,22 @@ class FilesystemUsage:
 class MemoryFilesystem:
     """A tree of inodes in memory. Everything in it, and what was removed but is still open, is charged.
 
-    `base` names the directories that it starts with, below the root. Guarded by the kernel lock.
+    It starts with the directories `base`, and with `files` in them, whose texts all VMs share; paths are relative to
+    the root, each after the one above it. Guarded by the kernel lock.
     """
 
-    __slots__ = ("_next_ino", "_orphans", "account", "dev", "inodes", "now", "root")
+    __slots__ = ("_base_names", "_next_ino", "_orphans", "account", "dev", "inodes", "now", "root")
 
-    def __init__(self, *, dev: int, account: SpaceAccount, inodes: Gauge, clock: Clock, base: Iterable[bytes] = ()):
+    def __init__(
+        self,
+        *,
+        dev: int,
+        account: SpaceAccount,
+        inodes: Gauge,
+        clock: Clock,
+        base: Iterable[bytes] = (),
+        files: Mapping[bytes, bytes] = _NO_FILES,
+    ):
         self.dev = dev
         self.account = account
         self.inodes = inodes
@@ -40,19 +52,36 @@ class MemoryFilesystem:
         self._orphans: dict[int, Inode] = {}  # removed but open: as many as there are open files at most
         self.root = DirInode(self, 1, 0o755, None)
         self._next_ino = 2
-        for name in base:
-            node = DirInode(self, self._next_ino, 0o755, self.root)
-            self._next_ino += 1
-            self.root.children[name] = (self.root.next_cookie, node)
-            self.root.next_cookie += 1
-            self.root.nlink += 1
+        for path in base:
+            parent, name = self._place(path)
+            self._begin_with(parent, name, DirInode(self, self._next_ino, 0o755, parent))
+            parent.nlink += 1
+        for path, text in files.items():
+            node = FileInode(self, self._next_ino, 0o644)
+            node.start_as(text)
+            self._begin_with(*self._place(path), node)
+        self._base_names = frozenset(path.rpartition(b"/")[2] for path in files) if files else _NO_NAMES
         assert self._next_ino <= FIRST_CHARGED_INO
         self._next_ino = FIRST_CHARGED_INO
 
+    def _place(self, path: bytes) -> tuple[DirInode, bytes]:
+        above, _, name = path.rpartition(b"/")
+        parent = self.root.children[above][1] if above else self.root
+        assert isinstance(parent, DirInode)
+        return parent, name
+
+    def _begin_with(self, parent: DirInode, name: bytes, node: Inode) -> None:
+        self._next_ino += 1
+        parent.children[name] = (parent.next_cookie, node)
+        parent.next_cookie += 1
+
     # -- charging -----------------------------------------------------------------------------------------------------
     def name_cost(self, name: bytes, node: Inode) -> int:
-        """Return the charge for one name of `node`."""
-        return NAME_COST + len(name) if node.ino >= FIRST_CHARGED_INO else 0
+        """Return the charge for one name of `node`: none for a directory that was there from the start, which has one
+        name, and for the first name of such a file, which may get others."""
+        if node.ino >= FIRST_CHARGED_INO or (name not in self._base_names and isinstance(node, FileInode)):
+            return NAME_COST + len(name)
+        return 0
 
     def charge_inode(self, name: bytes, more: int = 0) -> int:
         """Charge a new inode with its first name, and return its number. ENOSPC."""

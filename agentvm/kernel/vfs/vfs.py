@@ -13,6 +13,7 @@ from agentvm.errno import Errno, KernelError
 from agentvm.kernel.guest_pipe import Pipes
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
+from agentvm.kernel.vfs.base_files import BASE_DIRECTORIES, BASE_FILES
 from agentvm.kernel.vfs.directory import DirInode
 from agentvm.kernel.vfs.inode import FileInode, Inode, SymlinkInode
 from agentvm.kernel.vfs.node import Node
@@ -25,7 +26,6 @@ from agentvm.limits.registry import Registry
 __all__ = ["Vfs"]
 
 _NO_FLAGS = FdFlags(0)
-_BASE_DIRECTORIES = (b"dev", b"etc", b"home", b"proc", b"tmp")
 _MEMORY_DEV, _TEMPORARY_DEV = 1, 2
 
 
@@ -48,7 +48,8 @@ class Vfs:
             account=SpaceAccount(space, ceiling, between=between),
             inodes=inodes,
             clock=clock,
-            base=_BASE_DIRECTORIES,
+            base=BASE_DIRECTORIES,
+            files=BASE_FILES,
         )
         self.temporary = MemoryFilesystem(
             dev=_TEMPORARY_DEV,
@@ -69,6 +70,8 @@ class Vfs:
             symlinks=registry.ceiling("max_symlinks"),
         )
         self._quick = self._resolver.quick
+        #: Resolves a path for those who need its place: see `Resolver.walk`.
+        self.walk = self._resolver.walk
 
     def close(self) -> None:
         """Drop all files in memory. Idempotent."""
@@ -103,7 +106,7 @@ class Vfs:
 
     def mount_base(self, name: bytes, node: Node) -> None:
         """Show `node` at one of the base directories of a new VM: what `mount` does, without looking for anything."""
-        assert name in _BASE_DIRECTORIES, f"{name!r} is not there from the start"
+        assert name in BASE_DIRECTORIES, f"{name!r} is not there from the start"
         self._mounted[b"/" + name] = node
         self._table.add(self.root, name, node)
 

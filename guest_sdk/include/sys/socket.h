@@ -12,6 +12,9 @@ extern "C" {
 #define PF_LOCAL AF_UNIX
 #define AF_LOCAL AF_UNIX
 
+/* wasi-libc has none, and numbers datagrams as Linux does these: 3 is free. */
+#define SOCK_SEQPACKET 3
+
 #define SOL_TCP 6
 #define SOL_UDP 17
 #define SOL_IPV6 41

@@ -74,7 +74,7 @@ def test_exit_in_the_start_section_ends_the_process() -> None:
 def test_kill_ends_a_guest_that(body: str) -> None:
     with Rig() as rig:
         execution = rig.start(body)
-        until(lambda: rig.waiting == 1 if body is WAIT else execution.cpu_time_ns() > 10**6, "a start")
+        until(lambda: rig.waiting == 1 if body is WAIT else execution.time.cpu_time_ns() > 10**6, "a start")
         assert execution.kill(Signal.SIGTERM)
         assert ended(execution).status.signal is Signal.SIGTERM
         assert not execution.kill()

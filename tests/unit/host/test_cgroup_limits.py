@@ -22,7 +22,7 @@ def test_memory_is_the_sum_of_what_the_caps_let_a_vm_hold() -> None:
     small = {
         "max_processes": 2,
         "max_log_bytes": 3 * MIB,
-        "max_wasm_stack_bytes": 2 * MIB,
+        "max_wasm_stack_bytes": 3 * MIB,
         "max_argv_bytes": 1 * MIB,
         "max_env_bytes": 1 * MIB,
         "max_open_fds": 16,
@@ -32,7 +32,7 @@ def test_memory_is_the_sum_of_what_the_caps_let_a_vm_hold() -> None:
         "max_compile_memory_bytes": 256 * MIB,
     }
     cached_modules, own = 512 * MIB, wall_module.HOST_MEMORY_BYTES
-    expected = 7 * MIB + 5 * MIB + 2 * (3 + 2 + 1 + 1 + 1) * MIB + 16 * MIB + 256 * MIB + cached_modules + own
+    expected = 7 * MIB + 5 * MIB + 2 * (3 + 3 + 1 + 1 + 1 + 1) * MIB + 16 * MIB + 256 * MIB + cached_modules + own
     assert wall_of(**small).memory_bytes == expected
 
 
