@@ -123,7 +123,7 @@ class CallContext:
     def read(self, file: OpenFile, buffers: Buffers) -> int:
         """Read, waiting for data unless the file is non-blocking."""
         if file.is_stream:
-            buffers = self._clip(buffers)
+            buffers = self.clip(buffers)
         while True:
             try:
                 return file.read_nowait(buffers)
@@ -140,7 +140,7 @@ class CallContext:
 
         What was written before an error is reported as a count; the error then comes with the next call.
         """
-        rest = self._clip(buffers)
+        rest = self.clip(buffers)
         done = 0
         while True:
             try:
@@ -177,7 +177,7 @@ class CallContext:
         if self.process.has_host_abi:
             post(self.process, Signal.SIGPIPE)
 
-    def _clip(self, buffers: Buffers) -> Buffers:
+    def clip(self, buffers: Buffers) -> Buffers:
         """Keep the first max_io_bytes of `buffers`."""
         room = self.max_io_bytes.cap
         total = sum(map(len, buffers))

@@ -182,6 +182,10 @@ class AsyncAgentVM:
         """Make a directory of the host, or an empty filesystem, visible at `path`."""
         await off_loop(self._vm.mount, path, source)
 
+    def connect(self, address: int | str | bytes) -> AsyncConnection:
+        """Connect to a process that listens at a TCP port or a path; see `AgentVM.connect`. It waits for nothing."""
+        return AsyncConnection(self._vm.connect(address))
+
     def usage(self) -> Usage:
         """Return how far every limit is used."""
         return self._vm.usage()

@@ -1,12 +1,21 @@
 """The host's end of a connection to a socket on which a process in a VM listens."""
 
-from agentvm.api.launch import Launched
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from agentvm.errno import KernelError
 from agentvm.errors import InvalidArgument
-from agentvm.kernel.pipe import HostPipeEnd
+from agentvm.kernel.net.address import LOOPBACK4, LOOPBACK6
+from agentvm.kernel.net.host_end import HostEnd
+from agentvm.kernel.net.unix_names import Naming
 from agentvm.limits.gauge import LimitExceeded
 
-__all__ = ["Connection", "connect"]
+if TYPE_CHECKING:
+    from agentvm.api.launch import Launched
+    from agentvm.kernel.kernel import Kernel
+    from agentvm.kernel.net.stream import StreamSocket
+
+__all__ = ["Connection", "connect_to", "connect_to_listener"]
 
 
 class Connection:
@@ -15,7 +24,7 @@ class Connection:
     It holds a place among max_sockets until the process has closed its end.
     """
 
-    def __init__(self, outgoing: HostPipeEnd, incoming: HostPipeEnd) -> None:
+    def __init__(self, outgoing: HostEnd, incoming: HostEnd) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
 
@@ -49,7 +58,7 @@ class Connection:
         self.close()
 
 
-def connect(launched: Launched, number: int) -> Connection:
+def connect_to_listener(launched: "Launched", number: int) -> Connection:
     """Connect to a listener of a process, by its place among them; it need not accept yet.
 
     Raises `InvalidArgument` if there is no such listener, ConnectionRefusedError if it is closed, for
@@ -61,16 +70,41 @@ def connect(launched: Launched, number: int) -> Connection:
             "start it with listeners=...",
             listener=number,
         )
-    kernel = launched.kernel
+    return _connect(launched.kernel, lambda: launched.listeners[number])
+
+
+def connect_to(kernel: "Kernel", address: int | str | bytes) -> Connection:
+    """Connect to a TCP port of the VM's loopback network, or to a path of the Unix domain; see `AgentVM.connect`."""
+    if isinstance(address, int):
+        if not 0 < address <= 65_535:
+            raise InvalidArgument(f"{address} is no port: ports go from 1 to 65535", address=address)
+        return _connect(kernel, lambda: _at_port(kernel, address))
+    path = address.encode("utf-8", "surrogateescape") if isinstance(address, str) else address
+    if not path.startswith(b"/"):
+        raise InvalidArgument(f"{address!r} is neither a port nor an absolute path inside the VM", address=address)
+    return _connect(kernel, lambda: kernel.network.listener_named(path, Naming(kernel.vfs.root, b"/")))
+
+
+def _at_port(kernel: "Kernel", port: int) -> "StreamSocket":
+    network = kernel.network
+    for loopback in (LOOPBACK4, LOOPBACK6):
+        found = network.listener_at(loopback.with_port(port))
+        if found is not None:
+            return found
+    raise ConnectionRefusedError(
+        f"no process of the VM listens at port {port}; start one that does, and let it listen before you connect"
+    )
+
+
+def _connect(kernel: "Kernel", find: "Callable[[], StreamSocket]") -> Connection:
     with kernel.lock:
         try:
-            to_guest, from_guest = launched.listeners[number].connect()
+            end = kernel.network.connect_host(find())
         except LimitExceeded as error:
             way_out = error.spec.raised(error.capacity, error.observed)
             raise ConnectionRefusedError(f"{error}; let the process accept, or raise it with {way_out}") from None
         except KernelError as error:
             raise ConnectionRefusedError(str(error)) from None
         return Connection(
-            HostPipeEnd(to_guest, kernel.lock, kernel.clock, reads=False),
-            HostPipeEnd(from_guest, kernel.lock, kernel.clock, reads=True),
+            HostEnd(end, kernel.lock, kernel.clock, reads=False), HostEnd(end, kernel.lock, kernel.clock, reads=True)
         )

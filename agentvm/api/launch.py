@@ -17,7 +17,6 @@ from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.pipe import HostPipeEnd, Pipe, PipeReader
 from agentvm.kernel.process import Ending, Image, Process, ProcessState
-from agentvm.kernel.socket import Listener
 from agentvm.kernel.stat import Filetype
 from agentvm.kernel.stdio import BytesInput, StreamedOutput
 from agentvm.kernel.vfs.node import Node
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
     from agentvm.engine.execution import Execution
     from agentvm.kernel.kernel import Kernel
+    from agentvm.kernel.net.stream import StreamSocket
 
 __all__ = ["Launched", "Program", "StartOptions", "make_image", "prepare"]
 
@@ -68,7 +68,7 @@ class Launched:
         self.stdout: HostPipeEnd | None = None
         self.stderr: HostPipeEnd | None = None
         self.captured: tuple[CapturedOutput, CapturedOutput] | None = None
-        self.listeners: list[Listener] = []
+        self.listeners: list[StreamSocket] = []
         self.compile_seconds = 0.0
         self._ending: Ending | None = None
         self._when_done: list[Callable[[], None]] = []
@@ -263,6 +263,6 @@ def _hand_over(record: Process, descriptor: Descriptor) -> None:
 def _open_listeners(launched: Launched, options: StartOptions) -> None:
     kernel, record = launched.kernel, launched.record
     for _ in range(options.listeners):
-        listener = Listener(kernel.registry)
+        listener = kernel.network.listener_for_host()
         launched.listeners.append(listener)
         _hand_over(record, Descriptor(listener, LISTENER, 0))

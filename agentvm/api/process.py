@@ -120,9 +120,9 @@ class Process:
         Raises `InvalidArgument` if it has no such listener; ConnectionRefusedError if the listener is closed, too many
         connections wait to be accepted, or max_sockets is reached.
         """
-        from agentvm.api.connection import connect
+        from agentvm.api.connection import connect_to_listener
 
-        return connect(self._launched, listener)
+        return connect_to_listener(self._launched, listener)
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call `callback` from another thread once the process has ended; at once if it has."""

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from agentvm.api.actions import count_action
-from agentvm.api.connection import Connection, connect
+from agentvm.api.connection import Connection, connect_to_listener
 from agentvm.api.launch import Launched
 from agentvm.api.process import StreamReader, StreamWriter
 from agentvm.api.result import Result
@@ -72,7 +72,7 @@ class Instance:
 
     def connect(self, listener: int = 0) -> Connection:
         """Connect to a socket on which the instance listens; see `Process.connect`."""
-        return connect(self._launched, listener)
+        return connect_to_listener(self._launched, listener)
 
     def close(self) -> Result:
         """End the instance, and return how it ended and what it printed. Idempotent."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentvm import log
 from agentvm.api.actions import count_action
+from agentvm.api.calling import calling_pid, calling_process, stop_if_killed
 from agentvm.api.events import Callback, Events, Forget, host_events
 from agentvm.api.launch import Launched, Program, StartOptions, make_image, prepare
 from agentvm.api.mounts import Mountable, Mounts
@@ -15,7 +16,6 @@ from agentvm.api.result import Result, Usage
 from agentvm.api.stalls import StallCallback, StallNews
 from agentvm.clock import Clock, ManualClock, SystemClock
 from agentvm.engine.capacity import host_capacity
-from agentvm.engine.current import current
 from agentvm.errors import VMClosed
 from agentvm.host.entropy import seeded_random, system_random
 from agentvm.kernel.kernel import Kernel
@@ -34,6 +34,7 @@ from agentvm.limits.view import LimitsView
 if TYPE_CHECKING:
     from agentvm.abi.context import CallContext
     from agentvm.abi.trace import CallTrace
+    from agentvm.api.connection import Connection
     from agentvm.api.machine import VMMachine
     from agentvm.api.reactor import Instance
 
@@ -82,12 +83,12 @@ class AgentVM:
             clock = ManualClock(step_ns=1000) if deterministic else SystemClock()
         #: The VM's name in the log and in events.
         self.name = name or f"vm-{next(_numbers)}"
-        registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=_calling_pid)
+        registry = Registry(limits or DEFAULT_LIMITS, vm=self.name, caller=calling_pid)
         self._events = Events(registry)
         self._stalls: StallNews | None = None
         random_bytes = seeded_random(seed) if deterministic else system_random
-        vfs = Vfs(registry, clock, between=_stop_if_killed)
-        self._kernel = Kernel(registry, clock, random_bytes, vfs, _calling_process)
+        vfs = Vfs(registry, clock, between=stop_if_killed)
+        self._kernel = Kernel(registry, clock, random_bytes, vfs, calling_process)
         self._mounts = Mounts(self._kernel)
         self._machine: VMMachine | None = None
         self._launched: set[Launched] = set()  # bounded by max_processes
@@ -259,6 +260,18 @@ class AgentVM:
         self._check_open()
         self._mounts.add(path, source)
 
+    def connect(self, address: int | str | bytes) -> "Connection":
+        """Connect to a process that listens at a TCP port of the VM (`vm.connect(8080)`), or at a path of the Unix
+        domain (`vm.connect("/run/x.sock")`). It need not accept yet.
+
+        Raises ConnectionRefusedError if nobody listens there, for max_listener_backlog (EAGAIN), or for max_sockets
+        (ENFILE); `InvalidArgument` for what is neither a port nor an absolute path; `VMClosed`.
+        """
+        self._check_open()
+        from agentvm.api.connection import connect_to
+
+        return connect_to(self._kernel, address)
+
     def usage(self) -> Usage:
         """Return how far every limit is used, now and at most so far: each with its `name`, `kind`, `scope`, `used`,
         `peak`, `cap`, `percent`, and how often it `refused` and came near its cap (`warnings`)."""
@@ -372,21 +385,3 @@ def _end(launched: Launched) -> None:
                 return
         except KeyboardInterrupt:
             continue
-
-
-def _calling_process() -> Record | None:
-    """Return the process whose call this thread serves; None for the host's own threads."""
-    context = getattr(current, "context", None)
-    return None if context is None else context.process
-
-
-def _calling_pid() -> int | None:
-    process = _calling_process()
-    return None if process is None else process.pid
-
-
-def _stop_if_killed() -> None:
-    """Let a kill through in the middle of a long transfer; the host's own calls on files are not a guest's."""
-    process = _calling_process()
-    if process is not None:
-        process.raise_if_killed()

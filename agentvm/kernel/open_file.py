@@ -88,7 +88,7 @@ class OpenFile:
         return () if queue is None else (queue,)
 
     def timeout_ns(self, ready: int) -> int | None:
-        """Return how long a call waits for that at most, in nanoseconds, before it fails with EAGAIN; None: for ever."""
+        """Return how long a call waits for that at most, in nanoseconds, before it is EAGAIN; None: for ever."""
         return None
 
     def lend(self, lent: "Lent", ready: int) -> None:

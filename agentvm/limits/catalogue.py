@@ -39,8 +39,8 @@ class Limits(CallLimits, ModuleLimits, ObjectLimits, RateLimits):
         "Descriptors of all processes together.", aliases=("max_open_files",),
     )  # fmt: skip
     max_sockets: Amount = limit(
-        Kind.GAUGE, Scope.VM, Unit.COUNT, 128, Errno.ENFILE, "socket, accept: ENFILE",
-        "Sockets of all processes, connections that wait to be accepted included.",
+        Kind.GAUGE, Scope.VM, Unit.COUNT, 128, Errno.ENFILE, "socket, socketpair, accept: ENFILE",
+        "Sockets of all processes, and connections of the host that wait to be accepted.",
     )  # fmt: skip
     max_filesystem_bytes: Amount = limit(
         Kind.GAUGE, Scope.VM, Unit.BYTES, 64 * MIB, Errno.ENOSPC, "ENOSPC",
@@ -115,7 +115,7 @@ class Limits(CallLimits, ModuleLimits, ObjectLimits, RateLimits):
         maximum=16 * MIB,
     )  # fmt: skip
     max_listener_backlog: Amount = limit(
-        Kind.GAUGE, Scope.FILE, Unit.COUNT, 16, Errno.EAGAIN, "nothing; the host's connect is refused",
+        Kind.GAUGE, Scope.FILE, Unit.COUNT, 16, Errno.EAGAIN, "connect waits; the host's is refused",
         "Connections that wait to be accepted on one listening socket.", minimum=1, maximum=4096,
     )  # fmt: skip
     max_waiting_calls: Amount = limit(

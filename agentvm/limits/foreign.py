@@ -21,7 +21,7 @@ FOREIGN_GROUPS: Mapping[str, str] = {
     "http": "there is no HTTP door",
     "http2": "there is no HTTP door",
     "tls": "there is no TLS",
-    "udp": "there is no UDP",
+    "udp": "max_datagrams and max_socket_buffer_bytes bound what waits in sockets",
     "hostFunctions": "guests cannot call functions of the host",
     "plugins": "there are no plugins",
     "sqlite": "there is no built-in SQLite",
@@ -32,9 +32,6 @@ FOREIGN_GROUPS: Mapping[str, str] = {
 FOREIGN_LIMITS: Mapping[str, str] = {
     "cpuCount": "a VM has no cores of its own; max_cpu_percent bounds what it computes",
     "maxPtys": "a guest cannot make terminals",
-    "maxConnections": "a guest cannot connect; max_sockets bounds what it accepts",
-    "maxSocketBufferedBytes": "each socket has its own bound, max_pipe_bytes, and its writer waits",
-    "maxSocketDatagramQueueLen": "there are no datagram sockets",
     "maxBlockingReadMs": "a call may block until the process's time is up: max_wall_time_seconds",
     "maxPreadBytes": "a longer read of a file is done in pieces; max_io_bytes bounds one on a stream",
     "maxFdWriteBytes": "a longer write is done in pieces; max_io_bytes bounds one on a stream",

@@ -24,6 +24,8 @@ _TINY = Preset(
         "max_processes": 4,
         "max_open_fds": 32,
         "max_sockets": 8,
+        "max_connections": 8,
+        "max_socket_buffer_bytes": 1 * MIB,
         "max_filesystem_bytes": 4 * MIB,
         "max_inodes": 512,
         "max_host_inodes": 512,

@@ -23,7 +23,7 @@ def _accept(rig: Rig, flags: int = 0) -> int:
 
 def _pair(boot: Boot, flags: int = 0, **caps: int) -> tuple[Rig, Connection, int]:
     """Return a proxy, the host's end of a connection, and the guest's."""
-    rig = boot(listeners=1, vm={"limits": Limits(max_pipe_bytes=4096, **caps)})
+    rig = boot(listeners=1, vm={"limits": Limits(max_socket_buffer_bytes=16_384, **caps)})
     connection = rig.instance.connect()
     return rig, connection, _accept(rig, flags)
 

@@ -10,6 +10,13 @@ from agentvm.abi.agentos import (
     descriptors,
     exec_calls,
     ids,
+    net_names,
+    net_options,
+    net_polls,
+    net_sockets,
+    net_transfer,
+    ppoll,
+    rights_calls,
     rlimit_calls,
     signal_calls,
     spawn,
@@ -30,10 +37,13 @@ _PROCESS = (
     rlimit_calls,
     ids,
     descriptors,
+    rights_calls,
+    ppoll,
 )
 
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
     "host_process": collect("host_process", _PROCESS),
+    "host_net": collect("host_net", (net_sockets, net_transfer, net_options, net_polls, net_names)),
     "host_user": collect("host_user", (user_calls, account_calls)),
 }

@@ -2,6 +2,7 @@
 
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import Pointer, Size
+from agentvm.abi.polling import Interest, wait_for_any
 from agentvm.abi.preview1.clock import CLOCK_MONOTONIC, CLOCK_REALTIME
 from agentvm.abi.records import (
     PollClock,
@@ -16,7 +17,7 @@ from agentvm.abi.syscall import syscall
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import Filetype
-from agentvm.kernel.wait import Readiness, block_until
+from agentvm.kernel.wait import Readiness
 
 __all__ = ["POLL_ERRORS", "poll", "poll_oneoff"]
 
@@ -27,6 +28,7 @@ _EVENT_SIZE = 32
 _DIRECTORY = Filetype.DIRECTORY
 _CLOCK_EVENT, _READ_EVENT, _WRITE_EVENT = 0, 1, 2
 _POLL = int(Rights.POLL_FD_READWRITE)
+_READY = {_READ_EVENT: Readiness.READABLE, _WRITE_EVENT: Readiness.WRITABLE}
 
 POLL_ERRORS = {
     Errno.EINVAL: "no subscriptions, more than max_poll_subscriptions, or one of an unknown kind, clock or flag",
@@ -99,30 +101,25 @@ def _wait(
     happened: list[PollEvent],
 ) -> None:
     """Fill `happened`, waiting for the first event if there is none yet."""
-    happened += [event for subscription, file in files if (event := _file_event(subscription, file))]
+    happened += _file_events(files)
     if not happened:
         deadline = min((when for when, _ in clocks), default=None)
-        queues = {id(queue): queue for _, file in files if (queue := file.waiters) is not None}
-        block_until(
-            ctx.process,
-            ctx.lock,
-            ctx.clock,
-            queues.values(),
-            lambda: any(_file_event(subscription, file) for subscription, file in files),
-            deadline,
-        )
-        happened += [event for subscription, file in files if (event := _file_event(subscription, file))]
+        wait_for_any(ctx, [Interest(file, _READY[subscription.kind]) for subscription, file in files], deadline)
+        happened += _file_events(files)
     if clocks:
         now = ctx.clock.monotonic_ns()
         happened += [PollEvent(clock.userdata, 0, _CLOCK_EVENT) for when, clock in clocks if when <= now]
 
 
+def _file_events(files: list[tuple[PollFile, OpenFile]]) -> list[PollEvent]:
+    return [event for subscription, file in files if (event := _file_event(subscription, file))]
+
+
 def _file_event(subscription: PollFile, file: OpenFile) -> PollEvent | None:
     ready = file.readiness()
+    if not ready & _READY[subscription.kind]:
+        return None
     if subscription.kind == _READ_EVENT:
-        if ready & Readiness.READABLE:
-            available = file.readable_bytes()
-            return PollEvent(subscription.userdata, 0, _READ_EVENT, available, bool(ready & Readiness.HANGUP))
-    elif ready & Readiness.WRITABLE:
-        return PollEvent(subscription.userdata, 0, _WRITE_EVENT, 0, bool(ready & Readiness.ERROR))
-    return None
+        available = file.readable_bytes()
+        return PollEvent(subscription.userdata, 0, _READ_EVENT, available, bool(ready & Readiness.HANGUP))
+    return PollEvent(subscription.userdata, 0, _WRITE_EVENT, 0, bool(ready & Readiness.ERROR))

@@ -49,7 +49,11 @@ class DatagramSocket(Socket):
     def join(self, other: "DatagramSocket") -> None:
         """Make two sockets without names a pair: socketpair(2)."""
         for end, far in ((self, other), (other, self)):
-            end.peer, end._remote = far, far.shown
+            end.settle(far)
+
+    def settle(self, peer: "DatagramSocket") -> None:
+        """Be connected to another socket of the Unix domain."""
+        self.peer, self._remote = peer, peer.shown
 
     def connect(self, address: Address, naming: "Naming") -> bool:
         """Send to this address from now on, and receive only from there. ECONNREFUSED, EPROTOTYPE, EPERM, ..."""
@@ -58,8 +62,7 @@ class DatagramSocket(Socket):
             self.network.name_client(self, address)
             self.peer, self._remote = None, address.target.seen_by(self.family)
         else:
-            peer = self.network.find_datagram_name(self, address, naming)
-            self.peer, self._remote = peer, peer.shown
+            self.settle(self.network.find_datagram_name(self, address, naming))
         return True
 
     def shutdown(self, *, read: bool, write: bool) -> None:
@@ -77,7 +80,7 @@ class DatagramSocket(Socket):
         naming: "Naming | None" = None,
         parcel: Parcel | None = None,
     ) -> int:
-        """EDESTADDRREQ, ENOTCONN, EMSGSIZE, EPIPE, ECONNREFUSED, ENETUNREACH, EPERM, EAGAIN, and what naming fails with."""
+        """EDESTADDRREQ, ENOTCONN, EMSGSIZE, EPIPE, ECONNREFUSED, ENETUNREACH, EPERM, EAGAIN; what naming fails with."""
         if self.is_shut_write:
             raise KernelError(Errno.EPIPE, "the socket was shut down for writing")
         self.raise_error()

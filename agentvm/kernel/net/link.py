@@ -43,7 +43,7 @@ class Loss(Enum):
 class ConnectedSocket(Socket):
     """What a socket is that has, or may get, another end. Guarded by the kernel lock."""
 
-    __slots__ = ("_loss", "_short_of", "incoming", "is_host", "is_shut_read", "is_shut_write", "peer", "state")
+    __slots__ = ("_short_of", "incoming", "is_host", "is_shut_read", "is_shut_write", "loss", "peer", "state")
 
     def __init__(
         self, network: "Network", family: Family, kind: SocketKind, *, has_place: bool = True, is_host: bool = False
@@ -55,7 +55,7 @@ class ConnectedSocket(Socket):
         self.peer: ConnectedSocket | None = None
         self.incoming: ByteStream | MessageQueue | None = None
         self.is_shut_read = self.is_shut_write = False
-        self._loss = Loss.NONE
+        self.loss = Loss.NONE
         #: The length of the message for which there was no room.
         self._short_of = 0
 
@@ -69,14 +69,14 @@ class ConnectedSocket(Socket):
         for end, far in ((self, other), (other, self)):
             end.state = State.CONNECTED
             end.peer = far
-            end.incoming = end._make_incoming(far)
-            if end._has_place or end.is_host:
+            end.incoming = end.make_incoming(far)
+            if end.has_place or end.is_host:
                 self.network.space.assure(end.incoming)
             if far.is_host:
                 end.waiting.host_ends += 1
-                end._far_room.host_ends += 1
+                end.far_room.host_ends += 1
 
-    def _make_incoming(self, peer: "ConnectedSocket") -> ByteStream | MessageQueue:
+    def make_incoming(self, peer: "ConnectedSocket") -> ByteStream | MessageQueue:
         limit = min(self.options.receive_bytes, peer.options.send_bytes)
         if self.kind is SocketKind.STREAM:
             return ByteStream(self.network.space, limit)
@@ -92,7 +92,7 @@ class ConnectedSocket(Socket):
     ) -> int:
         """EPIPE, ENOTCONN, ECONNRESET, EMSGSIZE, EAGAIN. `address` is ignored."""
         peer = self.peer
-        if peer is None or self._loss is not Loss.NONE or self.is_shut_write or self.error is not None:
+        if peer is None or self.loss is not Loss.NONE or self.is_shut_write or self.error is not None:
             return self._send_in_vain(buffers)
         incoming = peer.incoming
         if isinstance(incoming, ByteStream):
@@ -123,10 +123,10 @@ class ConnectedSocket(Socket):
             raise KernelError(Errno.EAGAIN, "the socket is not connected yet")
         if self.state is not State.CONNECTED and not self.is_tcp:
             raise KernelError(Errno.ENOTCONN, f"the socket is {self.state.value}")
-        if self._loss is Loss.GONE and self.is_tcp and not self.is_shut_write:
-            self._loss = Loss.BROKEN
+        if self.loss is Loss.GONE and self.is_tcp and not self.is_shut_write:
+            self.loss = Loss.BROKEN
             return sum(map(len, buffers))
-        if self._loss is Loss.NONE and not self.is_shut_write and self.peer is not None:
+        if self.loss is Loss.NONE and not self.is_shut_write and self.peer is not None:
             self.error = None  # of the Unix domain, where sending does not tell it
             return self.send_nowait(buffers)
         raise KernelError(Errno.EPIPE, "nobody receives what is sent here")
@@ -168,7 +168,7 @@ class ConnectedSocket(Socket):
             return Received(0, 0)
         raise KernelError(Errno.EAGAIN, "nothing waits to be received")
 
-    # -- ends -------------------------------------------------------------------------------------------------------------
+    # -- ends -----------------------------------------------------------------------------------------------------------
     def shutdown(self, *, read: bool, write: bool) -> None:
         if self.state is not State.CONNECTED:
             raise KernelError(Errno.ENOTCONN, f"the socket is {self.state.value}")
@@ -176,7 +176,7 @@ class ConnectedSocket(Socket):
         assert incoming is not None
         if write and not self.is_shut_write:
             self.is_shut_write = True
-            self._far_room.notify()
+            self.far_room.notify()
             if peer is not None and peer.incoming is not None:
                 peer.incoming.is_ended = True
                 peer.waiting.notify()
@@ -184,7 +184,7 @@ class ConnectedSocket(Socket):
             self.is_shut_read = True
             self.waiting.notify()
             if peer is not None and not self.is_tcp:
-                peer._loss = Loss.BROKEN
+                peer.loss = Loss.BROKEN
                 if peer.is_host or self.is_host:
                     incoming.clear()
                 incoming.room_waiters.notify()
@@ -192,7 +192,7 @@ class ConnectedSocket(Socket):
     def leave_peer(self, incoming: ByteStream | MessageQueue) -> None:
         peer, self.peer = self.peer, None
         is_tcp = self.family is not Family.UNIX
-        breaks_off = bool(len(incoming)) or not self._has_place or (is_tcp and self.options.aborts)
+        breaks_off = bool(len(incoming)) or not self.has_place or (is_tcp and self.options.aborts)
         self.incoming = None
         if peer is not None:
             peer.lose(is_broken=breaks_off and not (self.is_host or peer.is_host), is_tcp=is_tcp)
@@ -206,7 +206,7 @@ class ConnectedSocket(Socket):
         self.peer = None
         assert self.incoming is not None
         self.incoming.is_ended = True
-        self._loss = Loss.GONE if is_tcp and not is_broken and not self.is_host and not was_hosts else Loss.BROKEN
+        self.loss = Loss.GONE if is_tcp and not is_broken and not self.is_host and not was_hosts else Loss.BROKEN
         if was_hosts:
             self.waiting.host_ends -= 1
         if is_broken:
@@ -215,7 +215,7 @@ class ConnectedSocket(Socket):
 
     # -- waiting ------------------------------------------------------------------------------------------------------
     @property
-    def _far_room(self) -> WaitQueue:
+    def far_room(self) -> WaitQueue:
         """Who waits for room at the other end."""
         peer = self.peer
         return peer.incoming.room_waiters if peer is not None and peer.incoming is not None else self.waiting
@@ -223,7 +223,7 @@ class ConnectedSocket(Socket):
     def queues(self, ready: int) -> Iterable[WaitQueue]:
         if not ready & Readiness.WRITE or self.peer is None:
             return (self.waiting,)
-        room = (self._far_room, self.network.space.waiters)
+        room = (self.far_room, self.network.space.waiters)
         return (self.waiting, *room) if ready & Readiness.READ else room
 
     def readiness(self) -> int:
@@ -238,8 +238,8 @@ class ConnectedSocket(Socket):
             ready |= Readiness.READ
         if self.error is not None:
             ready |= Readiness.ERROR
-        is_write_over = self.is_shut_write or self._loss is Loss.BROKEN
-        if is_write_over or self._loss is Loss.GONE:
+        is_write_over = self.is_shut_write or self.loss is Loss.BROKEN
+        if is_write_over or self.loss is Loss.GONE:
             ready |= Readiness.WRITE
             if is_read_over and is_write_over:
                 ready |= Readiness.HANGUP

@@ -9,7 +9,6 @@ from agentvm.kernel.net.address import (
     ANY6,
     LOOPBACK4,
     LOOPBACK6,
-    UNNAMED,
     Address,
     Family,
     InetAddress,
@@ -24,7 +23,6 @@ from agentvm.kernel.net.space import BufferSpace
 from agentvm.kernel.net.stream import StreamSocket
 from agentvm.kernel.net.unix_names import Naming, UnixNames
 from agentvm.kernel.vfs.vfs import Vfs
-from agentvm.limits.gauge import LimitExceeded
 from agentvm.limits.registry import Registry
 
 __all__ = ["Network"]
@@ -132,10 +130,10 @@ class Network:
             target = address.target
             if not target.is_loopback:
                 self.outside.connect(target)
-            found = self.listener_at(target)
+            found: Socket | None = self.listener_at(target)
         else:
             found = self._names.find(address, naming)
-            if found.kind is not client.kind:
+            if found is not None and found.kind is not client.kind:
                 raise KernelError(Errno.EPROTOTYPE, f"{address} is a socket of another kind")
         if not isinstance(found, StreamSocket) or not found.is_listening:
             raise KernelError(Errno.ECONNREFUSED, f"nobody listens at {address}")

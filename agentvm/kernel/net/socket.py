@@ -33,7 +33,7 @@ class SocketKind(Enum):
 class Received(NamedTuple):
     """What was received: how many bytes were copied, how long the message is, its sender, and its descriptors."""
 
-    count: int
+    copied: int
     length: int
     source: Address | None = None
     parcel: Parcel | None = None
@@ -42,7 +42,7 @@ class Received(NamedTuple):
 class Socket(OpenFile):
     """One socket. Its place among max_sockets is given back with its last close."""
 
-    __slots__ = ("_has_place", "error", "family", "kind", "local", "network", "options", "type_number", "waiting")
+    __slots__ = ("error", "family", "has_place", "kind", "local", "network", "options", "type_number", "waiting")
 
     is_stream = True
     is_socket = True
@@ -62,7 +62,7 @@ class Socket(OpenFile):
         self.error: Errno | None = None
         #: Who waits to receive, to accept, or to be connected.
         self.waiting = WaitQueue(f"a socket of {family.name}")
-        self._has_place = has_place
+        self.has_place = has_place
 
     # -- as an open file ----------------------------------------------------------------------------------------------
     @property
@@ -83,7 +83,7 @@ class Socket(OpenFile):
         received = self.receive_nowait(buffers)
         if received.parcel is not None:
             received.parcel.drop()
-        return received.count
+        return received.copied
 
     def write_nowait(self, buffers: Buffers) -> int:
         return self.send_nowait(buffers)
@@ -95,19 +95,24 @@ class Socket(OpenFile):
     # -- places -------------------------------------------------------------------------------------------------------
     def take_place(self) -> None:
         """Have a place among max_sockets; ENFILE."""
-        if not self._has_place:
+        if not self.has_place:
             self.network.places.acquire()
-            self._has_place = True
+            self.has_place = True
 
     def give_place_back(self) -> None:
-        if self._has_place:
-            self._has_place = False
+        if self.has_place:
+            self.has_place = False
             self.network.places.release()
 
     # -- names --------------------------------------------------------------------------------------------------------
     @property
     def is_listening(self) -> bool:
         return False
+
+    @property
+    def carries_bytes(self) -> bool:
+        """Whether it is a stream: messages have no bounds there."""
+        return self.kind is SocketKind.STREAM
 
     @property
     def is_bound(self) -> bool:
@@ -169,7 +174,11 @@ class Socket(OpenFile):
         raise NotImplementedError
 
     def send_nowait(
-        self, buffers: Buffers, address: Address | None = None, naming: "Naming | None" = None, parcel: Parcel | None = None
+        self,
+        buffers: Buffers,
+        address: Address | None = None,
+        naming: "Naming | None" = None,
+        parcel: Parcel | None = None,
     ) -> int:
         """Send bytes or one message; return how many bytes were taken. `address` is for datagrams."""
         raise NotImplementedError

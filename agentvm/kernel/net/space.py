@@ -1,4 +1,4 @@
-"""The bytes that wait in all sockets of a VM: one budget, of which each socket is sure to get a part, and none too much.
+"""The bytes that wait in all sockets of a VM: one budget. Each socket is sure of a part of it, and none gets too much.
 
 See docs/rationale.md, "Why a socket is sure of some room".
 """

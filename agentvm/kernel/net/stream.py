@@ -23,7 +23,7 @@ __all__ = ["StreamSocket"]
 class StreamSocket(ConnectedSocket):
     """A stream socket, or one of sequenced packets. Guarded by the kernel lock."""
 
-    __slots__ = ("_holds_connection", "_remote", "_waits_at", "backlog", "is_unannounced")
+    __slots__ = ("_remote", "_waits_at", "backlog", "holds_connection", "is_unannounced")
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class StreamSocket(ConnectedSocket):
         #: Whether it is connected, and a connect that did not wait has yet to say so.
         self.is_unannounced = False
         self._remote: Address | None = None if family is not Family.UNIX else UNNAMED
-        self._holds_connection = False
+        self.holds_connection = False
         #: The listener at which it waits for room.
         self._waits_at: StreamSocket | None = None
 
@@ -94,7 +94,7 @@ class StreamSocket(ConnectedSocket):
         listener = self.network.find_listener(self, address, naming)
         assert listener.backlog is not None
         self.network.connections.acquire()
-        self._holds_connection = True
+        self.holds_connection = True
         try:
             self.network.name_client(self, address)
         except BaseException:
@@ -135,6 +135,7 @@ class StreamSocket(ConnectedSocket):
     def fail_to_connect(self, error: Errno | None) -> None:
         """The listener is gone, or the socket gives up."""
         self._waits_at = None
+        self.is_unannounced = False
         self.state = State.IDLE
         self.error = error
         self._give_connection_back()
@@ -153,7 +154,7 @@ class StreamSocket(ConnectedSocket):
         except KernelError:
             connections.release()
             raise
-        accepted._holds_connection = True
+        accepted.holds_connection = True
         self.backlog.take()
         accepted.flags = flags
         assert accepted.incoming is not None
@@ -187,8 +188,8 @@ class StreamSocket(ConnectedSocket):
         backlog.close()
 
     def _give_connection_back(self) -> None:
-        if self._holds_connection:
-            self._holds_connection = False
+        if self.holds_connection:
+            self.holds_connection = False
             self.network.connections.release()
 
     def unconnected_readiness(self) -> int:

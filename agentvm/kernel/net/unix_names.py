@@ -30,7 +30,7 @@ class Naming(NamedTuple):
 
 
 class UnixNames:
-    """The names of one VM. Guarded by the kernel lock. Abstract ones are bounded by max_sockets, files by max_inodes."""
+    """The names of one VM. Guarded by the kernel lock. Bounded by max_sockets, as each socket has one name."""
 
     __slots__ = ("_abstract", "_files", "_next", "_vfs")
 

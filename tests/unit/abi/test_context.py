@@ -10,14 +10,13 @@ from agentvm import Errno, Limits, ManualClock
 from agentvm.abi.context import CallContext, remaining
 from agentvm.errno import KernelError
 from agentvm.kernel.kernel import Kernel
+from agentvm.kernel.net.socket import SocketKind
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.pipe import Pipe, PipeReader, PipeWriter
 from agentvm.kernel.process import Image
-from agentvm.kernel.socket import SocketFile
 from agentvm.kernel.stat import FdFlags
 from agentvm.kernel.stdio import StreamedOutput
 from agentvm.kernel.vfs.vfs import Vfs
-from agentvm.kernel.wait import WaitQueue
 from agentvm.limits.registry import Registry
 
 
@@ -83,11 +82,8 @@ def test_a_reader_sleeps_although_it_cannot_write(
     context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
 ) -> None:
     """A socket whose other end reads no more is broken for writing alone: waiting to read must not spin."""
-    queue, registry = WaitQueue(), context.kernel.registry
-    places = registry.gauge("max_sockets")
-    places.acquire(2)
-    one, two = Pipe(registry, queue), Pipe(registry, queue)
-    here, there = SocketFile(one, two, places), SocketFile(two, one, places)
+    with context.lock:
+        here, there = context.kernel.network.pair(SocketKind.STREAM)
     there.shutdown(read=True, write=False)
     reading = pool.submit(_read, context, here, 10)
     assert asleep.wait(60)
