@@ -1,6 +1,6 @@
 """The process record: who it is, what it holds, and how it is told to end, to stop and to look for signals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -115,6 +115,8 @@ class Process:
         #: Told when a child ends, stops or goes on.
         self.child_events = WaitQueue("its children")
         self.watch: Watch | None = None
+        #: All processes of the VM, itself among them.
+        self.neighbours: Collection[Process] = ()
         self.pgid: int = parent.pgid if parent is not None else pid
         self.sid: int = parent.sid if parent is not None else pid
         self.umask: int = parent.umask if parent is not None else 0o022

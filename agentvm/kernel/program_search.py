@@ -81,7 +81,12 @@ class Search:
             file.references -= 1
 
     def _interpret(self, path: bytes, shown: bytes, argv: tuple[bytes, ...], left: int = _MOST_INTERPRETERS) -> Found:
-        file = self._vfs.open_at(self._root, path, root=self._root, confined=False)
+        try:
+            file = self._vfs.open_at(self._root, path, root=self._root, confined=False)
+        except KernelError as error:
+            if error.errno is not Errno.ENXIO:
+                raise
+            raise KernelError(Errno.EACCES, f"{path!r} is no regular file") from None
         try:
             _check(file, path)
             found = self._take(file, path, shown, argv, left)

@@ -111,7 +111,8 @@ class SignalState:
 
     @property
     def is_due(self) -> bool:
-        """Whether a handler is to run. A signal that waits unblocked has one: any other has had its effect already."""
+        """Whether a handler is to run. A signal that waits unblocked has one: any other has had its effect already,
+        save where it ends a process that is stopped."""
         return bool(self.pending & ~self.blocked)
 
     def disposition(self, signal: int) -> Disposition:
@@ -136,6 +137,8 @@ class SignalState:
     def take(self) -> Delivery | None:
         """Take the lowest signal whose handler is to run, blocking what it blocks. None if there is none."""
         due = self.pending & ~self.blocked
+        while due and self.disposition((due & -due).bit_length()).reaction is not Reaction.HANDLER:
+            due &= due - 1  # it ends a process that is stopped, once that goes on
         if not due:
             return None
         signal = (due & -due).bit_length()

@@ -3,6 +3,18 @@
 from struct import Struct
 from typing import NamedTuple
 
+from agentvm.abi.agentos.file_flags import (
+    APPEND,
+    CREAT,
+    DIRECTORY,
+    EXCL,
+    NOFOLLOW,
+    NONBLOCK,
+    RDONLY,
+    SYNCS,
+    TRUNC,
+    WRONLY,
+)
 from agentvm.abi.context import CallContext
 from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, applicable
 from agentvm.errno import Errno, KernelError
@@ -16,11 +28,6 @@ __all__ = ["apply_actions", "read_actions"]
 
 _RECORD = Struct("<IiiiII")
 _CLOSE, _DUP2, _OPEN, _CHDIR, _FCHDIR, _CLOSEFROM = 1, 2, 3, 4, 5, 6
-
-# open(2) flags with the numbers of wasi-libc.
-_APPEND, _NONBLOCK, _SYNCS = 1, 4, 2 | 8 | 16
-_CREAT, _DIRECTORY, _EXCL, _TRUNC = 1 << 12, 2 << 12, 4 << 12, 8 << 12
-_NOFOLLOW, _EXEC, _RDONLY, _SEARCH, _WRONLY = 0x0100_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000
 
 
 class FileAction(NamedTuple):
@@ -61,7 +68,8 @@ def apply_actions(ctx: CallContext, child: Process, actions: list[FileAction]) -
     fds = child.fds
     for action in actions:
         if action.command == _CLOSE:
-            fds.close(action.fd)
+            if action.fd in fds.by_number:  # else it is closed, as was asked for: so take it the C libraries of Linux
+                fds.close(action.fd)
         elif action.command == _DUP2:
             _dup2(child, action.source, action.fd)
         elif action.command == _OPEN:
@@ -104,7 +112,7 @@ def _open(ctx: CallContext, child: Process, action: FileAction) -> tuple[OpenFil
         raise KernelError(Errno.EBADF, f"fd {action.fd}")
     if not action.path:
         raise KernelError(Errno.ENOENT, "an empty path")
-    write, read = bool(flags & _WRONLY), bool(flags & _RDONLY) or not flags & _WRONLY
+    write, read = bool(flags & WRONLY), bool(flags & RDONLY) or not flags & WRONLY
     file = vfs.open_at(
         vfs.root,
         absolute_path(action.path, child.image.cwd),
@@ -112,13 +120,18 @@ def _open(ctx: CallContext, child: Process, action: FileAction) -> tuple[OpenFil
         confined=False,
         read=read,
         write=write,
-        create=bool(flags & _CREAT),
-        exclusive=bool(flags & _CREAT and flags & _EXCL),
-        directory=bool(flags & (_DIRECTORY & ~_CREAT)),
-        truncate=bool(flags & _TRUNC),
-        follow=not flags & _NOFOLLOW,
+        create=bool(flags & CREAT),
+        exclusive=bool(flags & CREAT and flags & EXCL),
+        directory=bool(flags & (DIRECTORY & ~CREAT)),
+        truncate=bool(flags & TRUNC),
+        follow=not flags & NOFOLLOW,
         mode=action.mode & 0o7777 & ~child.umask,
-        flags=FdFlags(flags & (_APPEND | _NONBLOCK | _SYNCS)),
+        flags=FdFlags(flags & (APPEND | NONBLOCK | SYNCS)),
+        maker=child.credentials,
+        waits=True,
     )
+    if file.is_opening:
+        with child.when_killed(ctx.process.waiter.wake):
+            ctx.await_opening(file, child)
     refused = (0 if read else FD_READ) | (0 if write else FD_WRITE)
     return file, DIRECTORY_INHERITING & ~refused

@@ -182,7 +182,6 @@ def test_a_script_runs_its_interpreter_with_the_option_and_its_own_path(rig: Rig
 @pytest.mark.parametrize(
     ("actions", "errno"),
     [
-        (_action(CLOSE, 99), Errno.EBADF),
         (_action(DUP2, 1, 99), Errno.EBADF),
         (_action(DUP2, -1, 1), Errno.EBADF),
         (_action(DUP2, 1 << 20, 1), Errno.EBADF),
