@@ -141,11 +141,6 @@ class Process:
         return self.parent.pid if self.parent is not None else INIT_PID
 
     @property
-    def is_living(self) -> bool:
-        """Whether it has not ended, and is not about to."""
-        return self.state is ProcessState.RUNNING and self.ending is None
-
-    @property
     def is_stopped(self) -> bool:
         return self.stopped_by is not None
 
