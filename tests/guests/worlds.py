@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from agentvm import AgentVM, GuestFile, Limits, Process
+from agentvm import AgentVM, GuestFile, Limits, Process, Result
 from tests.support.sdk_build import native_program, own_program, sdk_program
 
 __all__ = ["InVM", "OnLinux", "Outcome", "Session", "World"]
@@ -98,8 +98,7 @@ class InVM:
             cwd=PROJECT,
             timeout=TIMEOUT_SECONDS,
         )
-        status = result.exit_code if result.exit_code is not None else -int(result.signal or 0)
-        return Outcome(status, result.stdout_text, result.stderr_text)
+        return Outcome(status_of(result), result.stdout_text, result.stderr_text)
 
     def start(self, program: str, *args: str) -> Session:
         environment = {**ENVIRONMENT, "PATH": "/bin"}
@@ -141,9 +140,11 @@ class VMSession:
         self.process.stdin.close()
         stdout = self.pending + self.process.stdout.read()
         stderr = self.process.stderr.read()
-        result = self.process.wait()
-        status = result.exit_code if result.exit_code is not None else -int(result.signal or 0)
-        return Outcome(status, stdout.decode(), stderr.decode())
+        return Outcome(status_of(self.process.wait()), stdout.decode(), stderr.decode())
+
+
+def status_of(result: Result) -> int:
+    return -int(result.signal) if result.signal else result.shell_code
 
 
 class OnLinux:
