@@ -33,6 +33,9 @@ class Outcome(NamedTuple):
 class Session(Protocol):
     """A program that runs, reads from a pipe and prints to pipes."""
 
+    def send(self, line: str) -> None:
+        """Write a line to its stdin."""
+
     def say(self, line: str, prompt: str) -> str:
         """Write a line, and return what the program printed to stdout until its prompt came."""
 
@@ -116,9 +119,12 @@ class VMSession:
         self.process = process
         self.pending = b""
 
-    def say(self, line: str, prompt: str) -> str:
+    def send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
+
+    def say(self, line: str, prompt: str) -> str:
+        self.send(line)
         return self.until(prompt)
 
     def until(self, prompt: str) -> str:
@@ -211,10 +217,13 @@ class LinuxSession:
         self.process = process
         self.pending = b""
 
-    def say(self, line: str, prompt: str) -> str:
+    def send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
+
+    def say(self, line: str, prompt: str) -> str:
+        self.send(line)
         return self.until(prompt)
 
     def until(self, prompt: str) -> str:
