@@ -61,7 +61,7 @@ class LockTable:
         try:
             if locks.flocks.get(file) is exclusive:
                 return
-            self.unlock(file)
+            self._let_go(locks, file)
             if not _may_flock(locks, exclusive=exclusive):
                 if not waits:
                     raise KernelError(Errno.EAGAIN, "another open file has locked it")
@@ -76,11 +76,15 @@ class LockTable:
         """Give up what an open file has locked, if anything."""
         key = _key(file)
         locks = self._by_file.get(key)
-        if locks is not None and locks.flocks.pop(file, None) is not None:
+        if locks is not None:
+            self._let_go(locks, file)
+            self._forget_if_idle(key, locks)
+
+    def _let_go(self, locks: _FileLocks, file: OpenFile) -> None:
+        if locks.flocks.pop(file, None) is not None:
             file.on_release = None
             self._registry.gauge("max_file_locks").release()
             locks.waiters.notify()
-            self._forget_if_idle(key, locks)
 
     # -- fcntl(2) -----------------------------------------------------------------------------------------------------
     def conflict(self, file: OpenFile, wanted: Range) -> Range | None:

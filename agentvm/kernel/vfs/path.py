@@ -1,7 +1,8 @@
 """Path resolution: from a directory and a path to a name in a directory, across symlinks, mounts and "..".
 
-".." goes back along the nodes that were walked, and in memory to what holds the one it started from. In confined mode, which preview1
-uses, nothing outside the starting directory can be reached: EPERM, as in wasmtime. Source: path_resolution(7).
+".." goes back along the nodes that were walked, and in memory to what holds the one it started from. In confined mode,
+which preview1 uses, nothing outside the starting directory can be reached: EPERM, as in wasmtime. Source:
+path_resolution(7).
 """
 
 from agentvm.errno import Errno, KernelError
