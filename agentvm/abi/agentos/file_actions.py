@@ -45,6 +45,7 @@ def read_actions(ctx: CallContext, block: memoryview) -> list[FileAction]:
     """Return the actions of a block. E2BIG: too many, or too many bytes; EINVAL: one is cut off, or unknown."""
     ceilings = ctx.kernel.registry.ceiling
     ceilings("max_spawn_action_bytes").check(len(block))
+    most = ceilings("max_spawn_actions")
     actions: list[FileAction] = []
     position = 0
     while position < len(block):
@@ -58,8 +59,9 @@ def read_actions(ctx: CallContext, block: memoryview) -> list[FileAction]:
         if not _CLOSE <= command <= _CLOSEFROM:
             raise KernelError(Errno.EINVAL, f"unknown posix_spawn action opcode {command}")
         actions.append(FileAction(command, fd, source, flags, mode, bytes(block[end:position])))
-        if len(actions) > ceilings("max_spawn_actions").top:
-            ceilings("max_spawn_actions").check(len(actions))
+        if len(actions) > most.cap:
+            break
+    most.check(len(actions))  # one call is one look, however many there are
     return actions
 
 

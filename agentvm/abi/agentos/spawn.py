@@ -182,7 +182,7 @@ def start_image(
         with kernel.lock:
             found.close()
     name = found.program.path.rpartition(b"/")[2].decode("utf-8", "replace")
-    return Image(found.argv, environ, where, name), loaded
+    return Image(found.argv, environ, where, name, found.program.path), loaded
 
 
 def _set_up(
