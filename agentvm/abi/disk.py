@@ -11,6 +11,7 @@ from agentvm.abi.params import Fd, Path, Size
 from agentvm.abi.syscall import Disk, SyscallSpec
 from agentvm.errno import KernelError
 from agentvm.kernel.disk import DiskRates, Throttle
+from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED
 
 __all__ = ["metered"]
 
@@ -81,6 +82,8 @@ def _is_on_disk(ctx: CallContext, fd: int) -> bool:
 
 
 def _leads_to_disk(ctx: CallContext, fd: int, path: bytes) -> bool:
+    if fd in CWD_NUMBERS and ctx.process.has_host_abi:
+        fd = FIRST_TAGGED
     descriptor = ctx.descriptors.get(fd)
     if descriptor is None or descriptor.file.node is None:
         return False

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from agentvm.doctor import checks_files, checks_host, checks_modules, checks_objects, checks_settings, checks_time
+from agentvm.doctor import (
+    checks_files,
+    checks_guest,
+    checks_host,
+    checks_modules,
+    checks_objects,
+    checks_settings,
+    checks_sockets,
+    checks_time,
+)
 from agentvm.doctor.check import Check
 from agentvm.limits.catalogue import SETTINGS, SPECS
 from agentvm.limits.host_catalogue import HOST_SPECS
@@ -19,4 +28,13 @@ def _collect(*modules: ModuleType) -> Mapping[str, Check]:
 
 
 #: Every check by its limit or setting, in the order of the catalogue.
-CHECKS = _collect(checks_objects, checks_files, checks_modules, checks_time, checks_settings, checks_host)
+CHECKS = _collect(
+    checks_objects,
+    checks_sockets,
+    checks_files,
+    checks_guest,
+    checks_modules,
+    checks_time,
+    checks_settings,
+    checks_host,
+)

@@ -1,6 +1,6 @@
 """The process record: who it is, what it holds, and how it is told to end, to stop and to look for signals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -54,6 +54,8 @@ class Image:
     environ: tuple[bytes, ...] = ()
     cwd: bytes = b"/"
     name: str = ""
+    #: Where the program lies in the VM's files; None for one that the host brought.
+    exe: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Process:
         #: Told when a child ends, stops or goes on.
         self.child_events = WaitQueue("its children")
         self.watch: Watch | None = None
+        #: All processes of the VM, itself among them.
+        self.neighbours: Collection[Process] = ()
         self.pgid: int = parent.pgid if parent is not None else pid
         self.sid: int = parent.sid if parent is not None else pid
         self.umask: int = parent.umask if parent is not None else 0o022
@@ -139,13 +143,17 @@ class Process:
         return self.parent.pid if self.parent is not None else INIT_PID
 
     @property
-    def is_living(self) -> bool:
-        """Whether it has not ended, and is not about to."""
-        return self.state is ProcessState.RUNNING and self.ending is None
-
-    @property
     def is_stopped(self) -> bool:
         return self.stopped_by is not None
+
+    @property
+    def state_letter(self) -> str:
+        """What it is at, as proc(5) writes it: R runs or waits to, S sleeps, T is stopped, Z has ended."""
+        if self.state is not ProcessState.RUNNING:
+            return "Z" if self.state is ProcessState.ZOMBIE else "X"
+        if self.stopped_by is not None:
+            return "T"
+        return "S" if self.is_asleep else "R"
 
     @property
     def is_interrupted(self) -> bool:

@@ -7,7 +7,7 @@ from agentvm.kernel.fd_table import FdTable
 from agentvm.kernel.outcome import Signal
 from agentvm.kernel.process import INIT_PID, Ending, Image, Process, ProcessState
 from agentvm.kernel.rlimits import Resource, enforce, limits_of
-from agentvm.kernel.signalling import post
+from agentvm.kernel.signalling import is_orphaned, post
 from agentvm.kernel.signals import SA_NOCLDWAIT, Reaction
 from agentvm.kernel.stalls import StallWatch
 from agentvm.kernel.vfs.node import Node
@@ -32,6 +32,11 @@ class ProcessTable:
 
     def __len__(self) -> int:
         return len(self._by_pid)
+
+    @property
+    def last_pid(self) -> int:
+        """The number of the process that was made last."""
+        return self._last_pid
 
     def find(self, pid: int) -> Process | None:
         """Return a process that runs or is a zombie, None if there is none."""
@@ -77,7 +82,7 @@ class ProcessTable:
         gauges = self._registry.open_process(self._last_pid)
         fds = FdTable(gauges.gauge("max_open_fds_per_process"), self._registry.gauge("max_open_fds"))
         process = Process(self._last_pid, parent, image, fds, gauges, root)
-        process.watch = self.stalls
+        process.watch, process.neighbours = self.stalls, self._by_pid.values()
         self._by_pid[process.pid] = process
         if parent is not None:
             parent.children[process.pid] = process
@@ -132,18 +137,10 @@ class ProcessTable:
 
     def _hang_up_if_orphaned(self, pgid: int) -> None:
         members = [member for member in self.group(pgid) if member.state is ProcessState.RUNNING]
-        if any(member.is_stopped for member in members) and self.is_orphaned(pgid):
+        if any(member.is_stopped for member in members) and is_orphaned(members, pgid):
             for member in members:
                 post(member, Signal.SIGHUP)
                 post(member, Signal.SIGCONT)
-
-    def is_orphaned(self, pgid: int) -> bool:
-        """Whether no member of a group has a parent in another group of the same session (POSIX 3.264)."""
-        return not any(
-            member.is_hosts if member.parent is None else member.parent.pgid != pgid and member.parent.sid == member.sid
-            for member in self.group(pgid)
-            if member.state is ProcessState.RUNNING
-        )
 
     def _tell_parent(self, process: Process) -> None:
         parent = process.parent

@@ -20,7 +20,7 @@ from agentvm.kernel.signals import (
 if TYPE_CHECKING:
     from agentvm.kernel.process_table import ProcessTable
 
-__all__ = ["change_mask", "kill", "may_signal", "post", "set_disposition", "swap_mask", "unswap_mask"]
+__all__ = ["change_mask", "is_orphaned", "kill", "may_signal", "post", "set_disposition", "swap_mask", "unswap_mask"]
 
 _STOPS = bit_of(Signal.SIGSTOP) | sum(map(bit_of, JOB_STOPS))
 _CONTINUE = bit_of(Signal.SIGCONT)
@@ -54,15 +54,24 @@ def post(process: Process, number: int, cause: Cause | None = None) -> None:
 
 def _take_default(process: Process, signal: Signal, cause: Cause | None = None) -> None:
     action = DEFAULT_ACTIONS.get(signal, DefaultAction.TERMINATE)
-    if action is DefaultAction.TERMINATE:
+    if action is DefaultAction.TERMINATE and process.is_stopped:
+        process.signals.pending |= bit_of(signal)  # it ends when it goes on
+    elif action is DefaultAction.TERMINATE:
         process.kill(signal, cause)
-    elif action is DefaultAction.STOP and not (signal in JOB_STOPS and _is_orphan(process)):
+    elif action is DefaultAction.STOP and not (signal in JOB_STOPS and is_orphaned(process.neighbours, process.pgid)):
         _stop(process, signal)
 
 
-def _is_orphan(process: Process) -> bool:
-    """Whether nobody could continue the process's group: what the host started has a parent, the host."""
-    return process.parent is None and not process.is_hosts
+def is_orphaned(processes: Iterable[Process], pgid: int) -> bool:
+    """Whether nobody could continue a group: no member has a parent in another group of its session (POSIX 3.264).
+
+    What the host started has a parent, the host.
+    """
+    return not any(
+        member.is_hosts if member.parent is None else member.parent.pgid != pgid and member.parent.sid == member.sid
+        for member in processes
+        if member.pgid == pgid and member.state is ProcessState.RUNNING
+    )
 
 
 def _stop(process: Process, signal: Signal) -> None:
@@ -81,6 +90,7 @@ def _resume(process: Process) -> None:
     process.has_stop_to_report, process.has_continue_to_report = False, True
     process.notice()
     _tell_of_stop(process)
+    _act_on_pending(process)
 
 
 def _tell_of_stop(process: Process) -> None:

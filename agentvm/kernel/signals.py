@@ -111,7 +111,8 @@ class SignalState:
 
     @property
     def is_due(self) -> bool:
-        """Whether a handler is to run. A signal that waits unblocked has one: any other has had its effect already."""
+        """Whether a handler is to run. A signal that waits unblocked has one: any other has had its effect already,
+        save where it ends a process that is stopped."""
         return bool(self.pending & ~self.blocked)
 
     def disposition(self, signal: int) -> Disposition:
@@ -133,9 +134,21 @@ class SignalState:
         if self.is_ignored(signal):
             self.pending &= ~bit_of(signal)
 
+    def masks(self) -> tuple[int, int, int, int]:
+        """Return what waits, is blocked, ignored by choice, and handled: a bit for each signal."""
+        ignored = handled = 0
+        for signal, disposition in self.dispositions.items():
+            if disposition.reaction is Reaction.IGNORE:
+                ignored |= bit_of(signal)
+            elif disposition.reaction is Reaction.HANDLER:
+                handled |= bit_of(signal)
+        return self.pending, self.blocked, ignored, handled
+
     def take(self) -> Delivery | None:
         """Take the lowest signal whose handler is to run, blocking what it blocks. None if there is none."""
         due = self.pending & ~self.blocked
+        while due and self.disposition((due & -due).bit_length()).reaction is not Reaction.HANDLER:
+            due &= due - 1  # it ends a process that is stopped, once that goes on
         if not due:
             return None
         signal = (due & -due).bit_length()

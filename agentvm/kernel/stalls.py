@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
+from agentvm.kernel.process import ProcessState
 from agentvm.kernel.wait import WaitQueue
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class StallWatch:
         """Tell of a stall, once, if this is one."""
         if self._is_told or not self._sleepers or len(self._sleepers) + self.zombies < len(self._processes):
             return
-        living = [process for process in self._processes if process.is_living]
+        living = [process for process in self._processes if process.state is ProcessState.RUNNING]
         if not living or not all(self._is_stuck(process) for process in living):
             return
         self._is_told = True
@@ -87,8 +88,12 @@ class StallWatch:
                 process.kill(Signal.SIGKILL, Cause(CauseKind.STALL, f"{stall.describe()}: killed by SIGKILL"))
 
     def _is_stuck(self, process: "Process") -> bool:
+        """Whether nobody but the VM's processes could have this one go on. One that is ending will be heard of once
+        more; signals to what the host started are the host's to send."""
         queues = self._sleepers.get(process)
         if queues is None or process.waiter.is_woken or process.ending is not None or process.has_timer:
+            return False
+        if process.is_hosts and (process.is_stopped or not queues):
             return False
         return not any(queue.host_ends for queue in queues)
 

@@ -28,7 +28,7 @@ static int populated, root = -1;
 static char *first_name; /* the name of entry 0 */
 
 char *__wasilibc_cwd; /* NULL until it is asked for */
-int __agentvm_moved;
+int __agentvm_moved; /* whether that is another directory than entry 0, which the host takes for the current one */
 
 static int add(int fd, const char *name) {
   while (*name == '/') name++;
@@ -125,6 +125,7 @@ const char *__agentvm_cwd(void) {
   if (pwd && strcmp(pwd, entry) != 0 && is_directory(pwd)) {
     char *real = realpath(pwd, NULL);
     __wasilibc_cwd = real ? real : strdup(pwd);
+    __agentvm_moved = 1;
   } else {
     __wasilibc_cwd = strdup(*entry == '/' ? entry : "/");
   }

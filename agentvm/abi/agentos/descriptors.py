@@ -4,8 +4,8 @@ from agentvm.abi.context import CallContext
 from agentvm.abi.params import Fd, NewFd, Number, Signed
 from agentvm.abi.rights import STDIN, STDOUT
 from agentvm.abi.syscall import syscall
-from agentvm.errno import Errno
-from agentvm.kernel.fd_table import Descriptor
+from agentvm.errno import Errno, KernelError
+from agentvm.kernel.fd_table import CWD_NUMBERS, Descriptor
 
 __all__ = ["fd_dup", "fd_dup2", "fd_dup_min", "fd_getfd", "fd_pipe", "fd_setfd", "proc_closefrom"]
 
@@ -48,13 +48,13 @@ def fd_dup_min(ctx: CallContext, fd: Fd, lowest: Number) -> NewFd:
 @syscall()
 def fd_getfd(ctx: CallContext, fd: Fd) -> Number:
     """Return FD_CLOEXEC (1), or 0."""
-    return _CLOEXEC if ctx.descriptor(fd).cloexec else 0
+    return _CLOEXEC if _descriptor(ctx, fd).cloexec else 0
 
 
 @syscall()
 def fd_setfd(ctx: CallContext, fd: Fd, flags: Number) -> None:
     """Set or clear FD_CLOEXEC; other bits mean nothing, as on Linux."""
-    ctx.descriptor(fd).cloexec = bool(flags & _CLOEXEC)
+    _descriptor(ctx, fd).cloexec = bool(flags & _CLOEXEC)
 
 
 @syscall()
@@ -64,4 +64,11 @@ def proc_closefrom(ctx: CallContext, lowest: Signed) -> None:
 
 
 def _duplicate(ctx: CallContext, fd: int) -> Descriptor:
-    return ctx.descriptor(fd).copy()
+    return _descriptor(ctx, fd).copy()
+
+
+def _descriptor(ctx: CallContext, fd: int) -> Descriptor:
+    """Return an open descriptor; EBADF also for -1, which calls on paths take for the working directory."""
+    if fd in CWD_NUMBERS:
+        raise KernelError(Errno.EBADF, f"fd {fd} is no descriptor")
+    return ctx.descriptor(fd)

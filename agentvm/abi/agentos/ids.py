@@ -3,7 +3,7 @@
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import NewPid, Number, Signed
 from agentvm.abi.syscall import syscall
-from agentvm.errno import Errno
+from agentvm.errno import Errno, KernelError
 
 __all__ = ["proc_getpgid", "proc_getpid", "proc_getppid", "proc_setpgid", "proc_umask", "umask"]
 
@@ -38,6 +38,8 @@ def proc_getpgid(ctx: CallContext, pid: Signed) -> NewPid:
 )
 def proc_setpgid(ctx: CallContext, pid: Signed, pgid: Signed) -> None:
     """Put the caller or a child into a group; 0 means the caller, and its own number."""
+    if (pgid or pid) < 0:
+        raise KernelError(Errno.EINVAL, f"group {pgid or pid}")
     processes = ctx.kernel.processes
     processes.set_group(ctx.process, processes.get(pid) if pid else ctx.process, pgid)
 

@@ -163,9 +163,7 @@ class FileAccess:
         try:
             yield file
         finally:
-            file.references -= 1
-            if file.references == 0:
-                file.on_last_close()
+            file.drop()
 
     def _is_directory(self, path: bytes) -> bool:
         status = self._vfs.stat_at(self._root, path, root=self._root, confined=False)

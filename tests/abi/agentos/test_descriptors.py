@@ -4,7 +4,7 @@ import pytest
 
 from agentvm import Errno, Limits
 from agentvm.abi.rights import STDIN, STDOUT
-from agentvm.kernel.fd_table import FIRST_TAGGED
+from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED
 from agentvm.kernel.stat import Filetype
 from agentvm.testing.proxy import MEMORY_BYTES
 from tests.abi.rig import WILD, Boot, Rig
@@ -230,7 +230,7 @@ CALLS = {"fd_dup": (64,), "fd_dup2": (5,), "fd_dup_min": (5, 64), "fd_getfd": (6
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("fd", NOBODY)
+@pytest.mark.parametrize("fd", [*NOBODY, *CWD_NUMBERS])
 def test_a_number_that_is_not_open_is_ebadf(host: Rig, name: str, fd: int) -> None:
     assert host.call(name, fd, *CALLS[name]) is Errno.EBADF
     assert host.open_fds() == [0, 1, 2]
