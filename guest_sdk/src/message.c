@@ -84,7 +84,8 @@ static void give_rights(struct msghdr *message, const int32_t *rights, size_t co
 
 static int32_t receive_rights(int fd, struct msghdr *message, void *data, size_t len, int flags, ssize_t *got) {
   int32_t rights[MAX_RIGHTS];
-  size_t received, count, room = (message->msg_controllen - CMSG_LEN(0)) / sizeof(int);
+  size_t control = message->msg_control ? message->msg_controllen : 0;
+  size_t received, count, room = control > CMSG_LEN(0) ? (control - CMSG_LEN(0)) / sizeof(int) : 0;
   uint32_t told;
   if (room > MAX_RIGHTS) room = MAX_RIGHTS;
   int32_t error = abi_recvmsg_rights(fd, data, len, rights, room, flags, &received, &count, &told);
@@ -113,7 +114,7 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
   int32_t error = ENOTSUP;
   char *data = joined(message, len, &owned);
   if (!data && len) return -1;
-  if (message->msg_control && message->msg_controllen >= CMSG_LEN(sizeof(int)))
+  if (message->msg_control || !message->msg_name) /* without room too: MSG_CTRUNC tells of what was dropped */
     error = receive_rights(fd, message, data, len, flags, &got);
   if (error == ENOTSUP || error == ENOTSOCK || error == EINVAL) /* a socket that cannot carry descriptors */
     got = receive_plain(fd, message, data, len, flags);

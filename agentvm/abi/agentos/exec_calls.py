@@ -27,7 +27,7 @@ _EXEC_ERRORS = SEARCH_ERRORS | {
 def proc_exec(ctx: CallContext, exe: Path, argv: Block, env: Block, cloexec_fds: Pointer, count: Number) -> None:
     """Become the program at this path; the caller goes on as it was if that fails."""
     closed = _read_numbers(ctx, cloexec_fds, count)
-    image, loaded = start_image(ctx, exe, argv, env, b"", None)
+    image, loaded = start_image(ctx, exe, argv, env)
     _become(ctx, image, loaded, closed)
 
 
