@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agentvm import Cause, CauseKind, Errno, Limits, ManualClock, Signal
 from agentvm.errno import KernelError
@@ -59,10 +59,18 @@ class Model:
         return self.state != "Z"
 
 
-class ProcessTree(RuleBasedStateMachine):
-    """Pids are what rules are drawn from; one that was reaped stays in the bundle until a rule meets it."""
+#: Stands for one of the processes, or of the ways to name some, that there are at a step.
+ANY = st.integers(0, 59)
+#: As a sender would choose: few end somebody.
+SENT = (0, USR1, USR1, CHLD, CONT, CONT, STOP, STOP, TSTP, TSTP, TERM, KILL)
 
-    pids = Bundle("pids")
+
+def somebody_runs(machine: "ProcessTree") -> bool:
+    return bool(machine.running)
+
+
+class ProcessTree(RuleBasedStateMachine):
+    """A step draws numbers, which choose among the processes that there are then."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,9 +198,19 @@ class ProcessTree(RuleBasedStateMachine):
             self.table.exit(process, process.ending)
             self.end(pid)
 
-    def living(self, pid: int) -> Process | None:
-        """Return a process that can make calls; a stopped one makes none."""
-        return self.table.find(pid) if pid in self.model and self.model[pid].state == "R" else None
+    @property
+    def running(self) -> list[int]:
+        """Those that can make calls; a stopped one makes none."""
+        return [pid for pid, one in self.model.items() if one.state == "R"]
+
+    def caller(self, number: int) -> Process:
+        return self.table.get(self.running[number % len(self.running)])
+
+    def selector(self, number: int) -> int:
+        """Return what kill or waitpid may be given."""
+        groups = sorted({-one.pgid for one in self.model.values()})
+        choices = [0, -1, 1, 99, -99, *self.model, *groups]
+        return choices[number % len(choices)]
 
     def errno(self, call: Any, *arguments: Any, **options: Any) -> Errno | None:
         try:
@@ -201,9 +219,9 @@ class ProcessTree(RuleBasedStateMachine):
             return error.errno
         return None
 
-    @initialize(target=pids)
-    def first(self) -> int:
-        return self.made(None)
+    @initialize()
+    def first(self) -> None:
+        self.made(self.made(None))
 
     def made(self, parent: int | None) -> int:
         caller = None if parent is None else self.table.get(parent)
@@ -225,31 +243,41 @@ class ProcessTree(RuleBasedStateMachine):
         self.model[process.pid] = one
         return process.pid
 
-    @rule(target=pids, parent=st.one_of(st.none(), pids))
-    def spawn(self, parent: int | None) -> Any:
-        if parent is not None and self.living(parent) is None:
-            return multiple()
-        if len(self.model) == MOST:
-            caller = None if parent is None else self.table.get(parent)
+    def spawn(self, caller: Process | None) -> None:
+        if len(self.model) < MOST:
+            self.made(None if caller is None else caller.pid)
+        else:
             assert self.errno(self.table.spawn, Image((b"p",)), None, parent=caller) is Errno.EAGAIN
-            return multiple()
-        return self.made(parent)
 
-    @rule(pid=pids, code=st.integers(0, 255))
-    def exit(self, pid: int, code: int) -> None:
-        process = self.living(pid)
-        if process is None:
-            return
+    @rule()
+    def host_spawns(self) -> None:
+        self.spawn(None)
+
+    @precondition(somebody_runs)
+    @rule(parent=ANY)
+    def guest_spawns(self, parent: int) -> None:
+        self.spawn(self.caller(parent))
+
+    @precondition(somebody_runs)
+    @rule(parent=ANY)
+    def guest_spawns_one_more(self, parent: int) -> None:
+        self.spawn(self.caller(parent))
+
+    @precondition(somebody_runs)
+    @rule(who=ANY, code=st.integers(0, 255))
+    def exit(self, who: int, code: int) -> None:
+        process = self.caller(who)
+        pid = process.pid
         self.model[pid].code = code
         self.table.exit(process, Ending(ExitStatus.exited(code), Cause(CauseKind.EXIT)))
         self.end(pid)
         self.settle()
 
-    @rule(sender=pids, selector=st.integers(-9, 9), signal=st.sampled_from((0, *ALL)))
-    def kill(self, sender: int, selector: int, signal: int) -> None:
-        process = self.living(sender)
-        if process is None:
-            return
+    @precondition(somebody_runs)
+    @rule(who=ANY, whom=ANY, signal=st.sampled_from(SENT))
+    def kill(self, who: int, whom: int, signal: int) -> None:
+        process, selector = self.caller(who), self.selector(whom)
+        sender = process.pid
         pgid = self.model[sender].pgid
         if selector == 1:
             expected: list[int] | Errno = Errno.EPERM
@@ -268,21 +296,21 @@ class ProcessTree(RuleBasedStateMachine):
             self.post(pid, Signal(signal))
         self.settle()
 
-    @rule(pid=pids, mask=st.sets(st.sampled_from(MASKABLE)))
-    def block(self, pid: int, mask: set[Signal]) -> None:
-        process = self.living(pid)
-        if process is None:
-            return
+    @precondition(somebody_runs)
+    @rule(who=ANY, mask=st.sets(st.sampled_from(MASKABLE)))
+    def block(self, who: int, mask: set[Signal]) -> None:
+        process = self.caller(who)
+        pid = process.pid
         signalling.change_mask(process, sum(map(bit_of, mask)))
         self.model[pid].blocked = set(mask)
         self.let_through(self.model[pid])
         self.settle()
 
-    @rule(pid=pids, signal=st.sampled_from(ALL), reaction=st.sampled_from(Reaction))
-    def react(self, pid: int, signal: Signal, reaction: Reaction) -> None:
-        process = self.living(pid)
-        if process is None:
-            return
+    @precondition(somebody_runs)
+    @rule(who=ANY, signal=st.sampled_from(ALL), reaction=st.sampled_from(Reaction))
+    def react(self, who: int, signal: Signal, reaction: Reaction) -> None:
+        process = self.caller(who)
+        pid = process.pid
         found = self.errno(signalling.set_disposition, process, signal, Disposition(reaction))
         if signal in (KILL, STOP):
             assert found is Errno.EINVAL
@@ -295,11 +323,11 @@ class ProcessTree(RuleBasedStateMachine):
         self.let_through(one)
         self.settle()
 
-    @rule(pid=pids)
-    def run_handlers(self, pid: int) -> None:
-        process = self.living(pid)
-        if process is None:
-            return
+    @precondition(somebody_runs)
+    @rule(who=ANY)
+    def run_handlers(self, who: int) -> None:
+        process = self.caller(who)
+        pid = process.pid
         one = self.model[pid]
         while (delivery := process.signals.take()) is not None:
             due = {signal for signal in one.pending - one.blocked if one.reaction(signal) is Reaction.HANDLER}
@@ -309,15 +337,15 @@ class ProcessTree(RuleBasedStateMachine):
         assert not {signal for signal in one.pending - one.blocked if one.reaction(signal) is Reaction.HANDLER}
         self.settle()
 
-    @rule(caller=pids, child=st.one_of(st.just(0), pids), group=st.one_of(st.just(-1), st.just(0), pids))
-    def setpgid(self, caller: int, child: int, group: int) -> None:
-        process = self.living(caller)
-        if process is None:
-            return
-        one = self.model.get(child or caller)
-        if one is None:
-            assert self.table.find(child) is None
-            return
+    @precondition(somebody_runs)
+    @rule(who=ANY, whom=ANY, where=ANY)
+    def setpgid(self, who: int, whom: int, where: int) -> None:
+        process = self.caller(who)
+        caller = process.pid
+        pids = [caller, *self.model]
+        one = self.model[pids[whom % len(pids)]]
+        groups = [0, 0, -1, 99, *(other.pgid for other in self.model.values())]
+        group = groups[where % len(groups)]
         own = self.model[caller]
         pgid = group or one.pid
         if group < 0:
@@ -334,11 +362,11 @@ class ProcessTree(RuleBasedStateMachine):
         if expected is None:
             one.pgid = pgid
 
-    @rule(caller=pids, selector=st.integers(-9, 9), stops=st.booleans(), continues=st.booleans())
-    def wait(self, caller: int, selector: int, stops: bool, continues: bool) -> None:
-        process = self.living(caller)
-        if process is None:
-            return
+    @precondition(somebody_runs)
+    @rule(who=ANY, whom=ANY, stops=st.booleans(), continues=st.booleans())
+    def wait(self, who: int, whom: int, stops: bool, continues: bool) -> None:
+        process, selector = self.caller(who), self.selector(whom)
+        caller = process.pid
         own = [one for one in self.model.values() if one.parent == caller]
         if selector > 0:
             meant = [one for one in own if one.pid == selector]
@@ -353,9 +381,7 @@ class ProcessTree(RuleBasedStateMachine):
             assert (error.errno, meant) == (Errno.ECHILD, [])
             return
         ready = [
-            one
-            for one in meant
-            if not one.lives or (stops and one.tells_stop) or (continues and one.tells_continue)
+            one for one in meant if not one.lives or (stops and one.tells_stop) or (continues and one.tells_continue)
         ]
         if report is None:
             assert meant
@@ -375,12 +401,11 @@ class ProcessTree(RuleBasedStateMachine):
             assert (report.status, report.stopped_by) == (None, None)
             one.tells_continue = False
 
-    @rule(pid=consumes(pids))
-    def host_reaps(self, pid: int) -> None:
-        one = self.model.get(pid)
-        if one is not None and one.is_hosts and not one.lives:
-            self.table.reap(self.table.get(pid))
-            del self.model[pid]
+    @rule()
+    def host_reaps(self) -> None:
+        for one in [one for one in self.model.values() if one.is_hosts and not one.lives]:
+            self.table.reap(self.table.get(one.pid))
+            del self.model[one.pid]
 
     # -- what holds after every step ----------------------------------------------------------------------------------
     @invariant()
