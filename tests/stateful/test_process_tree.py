@@ -95,9 +95,7 @@ class ProcessTree(RuleBasedStateMachine):
             self.resume(one)
         elif signal in STOPS:
             one.pending.discard(CONT)
-        if signal in one.blocked:
-            one.pending.add(signal)
-        elif one.reaction(signal) is Reaction.HANDLER:
+        if signal in one.blocked or one.reaction(signal) is Reaction.HANDLER:
             one.pending.add(signal)
         elif one.reaction(signal) is Reaction.DEFAULT:
             self.take_default(one, signal)
@@ -352,9 +350,7 @@ class ProcessTree(RuleBasedStateMachine):
             expected: Errno | None = Errno.EINVAL
         elif one is not own and one.parent != caller:
             expected = Errno.ESRCH
-        elif one.sid != own.sid or one.sid == one.pid:
-            expected = Errno.EPERM
-        elif pgid != one.pid and not any(o.pgid == pgid and o.sid == one.sid for o in self.model.values()):
+        elif one.sid != own.sid or one.sid == one.pid or not self.may_join(one, pgid):
             expected = Errno.EPERM
         else:
             expected = None
@@ -375,16 +371,15 @@ class ProcessTree(RuleBasedStateMachine):
         else:
             meant = [one for one in own if one.pgid == (-selector or self.model[caller].pgid)]
         options = NO_HANG | (UNTRACED if stops else 0) | (CONTINUED if continues else 0)
-        try:
-            report = wait_for_child(self.table, process, self.lock, self.clock, selector, options)
-        except KernelError as error:
-            assert (error.errno, meant) == (Errno.ECHILD, [])
+        arguments = (self.table, process, self.lock, self.clock, selector, options)
+        if not meant:
+            assert self.errno(wait_for_child, *arguments) is Errno.ECHILD
             return
+        report = wait_for_child(*arguments)
         ready = [
             one for one in meant if not one.lives or (stops and one.tells_stop) or (continues and one.tells_continue)
         ]
         if report is None:
-            assert meant
             assert not ready
             return
         one = self.model[report.pid]
@@ -406,6 +401,9 @@ class ProcessTree(RuleBasedStateMachine):
         for one in [one for one in self.model.values() if one.is_hosts and not one.lives]:
             self.table.reap(self.table.get(one.pid))
             del self.model[one.pid]
+
+    def may_join(self, one: Model, pgid: int) -> bool:
+        return pgid == one.pid or any(other.pgid == pgid and other.sid == one.sid for other in self.model.values())
 
     # -- what holds after every step ----------------------------------------------------------------------------------
     @invariant()
