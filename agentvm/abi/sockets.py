@@ -107,7 +107,7 @@ def send(
         except KernelError as error:
             if done:
                 return done
-            if error.errno is Errno.EPIPE and not flags & _NOSIGNAL:
+            if error.errno is Errno.EPIPE and not flags & _NOSIGNAL and socket.carries_bytes:
                 ctx.signal_broken_pipe()
             if error.errno is not Errno.EAGAIN or not waits:
                 raise

@@ -10,6 +10,7 @@ from agentvm.doctor import (
     checks_modules,
     checks_objects,
     checks_settings,
+    checks_sockets,
     checks_time,
 )
 from agentvm.doctor.check import Check
@@ -27,4 +28,13 @@ def _collect(*modules: ModuleType) -> Mapping[str, Check]:
 
 
 #: Every check by its limit or setting, in the order of the catalogue.
-CHECKS = _collect(checks_objects, checks_files, checks_guest, checks_modules, checks_time, checks_settings, checks_host)
+CHECKS = _collect(
+    checks_objects,
+    checks_sockets,
+    checks_files,
+    checks_guest,
+    checks_modules,
+    checks_time,
+    checks_settings,
+    checks_host,
+)

@@ -3,11 +3,11 @@
 Source: WebAssembly core specification, 5.5 "Modules" of its binary format.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agentvm.abi.syscall import SyscallSpec
 
-__all__ = ["START", "calling", "crowded", "memory_bomb", "padded", "time_bomb", "waiting_reactor"]
+__all__ = ["START", "calling", "crowded", "memory_bomb", "padded", "passing_on", "time_bomb", "waiting_reactor"]
 
 _HEADER = b"\0asm\x01\0\0\0"
 _WASI = "wasi_snapshot_preview1"
@@ -130,6 +130,22 @@ def waiting_reactor() -> bytes:
         (_EXPORT, [_export("_initialize", 1), _export("wait", 2), _name("memory") + b"\x02\x00"]),
         (_CODE, [_EMPTY, _leb(len(read) + 2) + b"\x00" + read + b"\x0b"]),
         (_DATA, [b"\x00\x41\x00\x0b\x08\x10\x00\x00\x00\x01\x00\x00\x00"]),  # the iovec: one byte at 16
+    ]
+    return _HEADER + b"".join(_section(number, _vec(items)) for number, items in sections)
+
+
+def passing_on(module: str, calls: Mapping[str, int]) -> bytes:
+    """Return a reactor that exports calls of `module` again: each takes so many i32 and returns an i32."""
+    arities = sorted(set(calls.values()))
+    imports = [_name(module) + _name(name) + b"\x00" + _leb(arities.index(arity) + 1) for name, arity in calls.items()]
+    exports = [_export(name, number) for number, name in enumerate(calls)]
+    sections = [
+        (_TYPE, [_PLAIN, *(b"\x60" + _leb(arity) + _I32 * arity + b"\x01" + _I32 for arity in arities)]),
+        (_IMPORT, imports),
+        (_FUNCTION, [b"\x00"]),
+        (_MEMORY, [b"\x00\x02"]),
+        (_EXPORT, [*exports, _export("_initialize", len(calls)), _name("memory") + b"\x02\x00"]),
+        (_CODE, [_EMPTY]),
     ]
     return _HEADER + b"".join(_section(number, _vec(items)) for number, items in sections)
 

@@ -22,7 +22,9 @@ from agentvm.abi.agentos import (
     rlimit_calls,
     signal_calls,
     spawn,
+    system_calls,
     timer_calls,
+    tty_calls,
     user_calls,
     wait_calls,
 )
@@ -50,4 +52,6 @@ AGENTOS: Mapping[str, CallTable] = {
     "host_fs": collect("host_fs", (fs_calls,)),
     "host_net": collect("host_net", (net_sockets, net_transfer, net_options, net_polls, net_names)),
     "host_user": collect("host_user", (user_calls, account_calls)),
+    "host_tty": collect("host_tty", (tty_calls,)),
+    "host_system": collect("host_system", (system_calls,)),
 }

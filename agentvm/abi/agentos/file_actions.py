@@ -1,5 +1,6 @@
 """The file actions of a spawn: records of 24 bytes with a path behind each. Source: posix_spawn_file_actions_*(3)."""
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple
 
@@ -18,13 +19,13 @@ from agentvm.abi.agentos.file_flags import (
 from agentvm.abi.context import CallContext
 from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, applicable
 from agentvm.errno import Errno, KernelError
-from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.fd_table import Descriptor, FdTable
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.process import Process
 from agentvm.kernel.program_search import absolute_path
-from agentvm.kernel.stat import FdFlags
+from agentvm.kernel.stat import FdFlags, Filetype
 
-__all__ = ["apply_actions", "read_actions"]
+__all__ = ["FileAction", "apply_actions", "directory_after", "read_actions"]
 
 _RECORD = Struct("<IiiiII")
 _CLOSE, _DUP2, _OPEN, _CHDIR, _FCHDIR, _CLOSEFROM = 1, 2, 3, 4, 5, 6
@@ -65,7 +66,17 @@ def read_actions(ctx: CallContext, block: memoryview) -> list[FileAction]:
     return actions
 
 
-def apply_actions(ctx: CallContext, child: Process, actions: list[FileAction]) -> None:
+def directory_after(actions: Iterable[FileAction], cwd: bytes, fds: FdTable) -> bytes:
+    """Return where the actions will lead a child that starts at `cwd` and inherits `fds`; it may not be there."""
+    for action in actions:
+        if action.command == _CHDIR:
+            cwd = absolute_path(action.path, cwd)
+        elif action.command == _FCHDIR and action.fd in fds.by_number:
+            cwd = fds.get(action.fd).preopen or cwd
+    return cwd
+
+
+def apply_actions(ctx: CallContext, child: Process, actions: Iterable[FileAction]) -> None:
     """Do what was asked for, in its order, in the process that is being made."""
     fds = child.fds
     for action in actions:
@@ -84,7 +95,10 @@ def apply_actions(ctx: CallContext, child: Process, actions: list[FileAction]) -
         elif action.command == _CHDIR:
             _enter(ctx, child, absolute_path(action.path, child.image.cwd))
         elif action.command == _FCHDIR:
-            path = fds.get(action.fd).preopen
+            descriptor = fds.get(action.fd)
+            path = descriptor.preopen
+            if descriptor.file.filetype is not Filetype.DIRECTORY:
+                raise KernelError(Errno.ENOTDIR, f"fd {action.fd} is no directory")
             if path is None:
                 raise KernelError(Errno.ENOTSUP, "only a preopened directory has a path to change to")
             _enter(ctx, child, path)

@@ -24,7 +24,7 @@ _EVENTS = [
     | (_OUT | _WRNORM if ready & Readiness.WRITE else 0)
     | (_HUP if ready & Readiness.HANGUP else 0)
     | (_ERR if ready & Readiness.ERROR else 0)
-    for ready in range((Readiness.READ | Readiness.WRITE | Readiness.HANGUP | Readiness.ERROR) + 1)
+    for ready in range(16)
 ]
 _UNASKED = _HUP | _ERR
 

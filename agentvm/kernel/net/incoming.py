@@ -24,7 +24,7 @@ _SHORT = 4096
 class Incoming:
     """What both kinds have: a share of the VM's budget, and who waits for room. Guarded by the kernel lock."""
 
-    __slots__ = ("_lowest", "floor", "held", "is_ended", "limit", "room_waiters", "space")
+    __slots__ = ("_asked", "floor", "held", "is_ended", "limit", "room_waiters", "space")
 
     def __init__(self, space: BufferSpace, limit: int) -> None:
         """`limit` is what the socket's owner lets it hold (SO_RCVBUF)."""
@@ -38,7 +38,13 @@ class Incoming:
 
     def set_limit(self, limit: int) -> None:
         """Hold at most `limit` bytes from now on, and never more than the budget lets one socket have."""
+        self._asked = limit
         self.limit = min(limit, self.space.most)
+
+    def refresh(self) -> None:
+        """The caps were raised."""
+        self.set_limit(self._asked)
+        self.room_waiters.notify()
 
     def room(self) -> int:
         """Return how much more it could hold, at most; less than nothing after caps have changed."""

@@ -72,9 +72,9 @@ class ConnectedSocket(Socket):
             end.incoming = end.make_incoming(far)
             if end.has_place or end.is_host:
                 self.network.space.assure(end.incoming)
-            if far.is_host:
-                end.waiting.host_ends += 1
-                end.far_room.host_ends += 1
+            if end.is_host:  # it may send, and make room here and for others
+                for queue in (far.waiting, end.incoming.room_waiters, self.network.space.waiters):
+                    queue.host_ends += 1
 
     def make_incoming(self, peer: "ConnectedSocket") -> ByteStream | MessageQueue:
         limit = min(self.options.receive_bytes, peer.options.send_bytes)
@@ -92,7 +92,7 @@ class ConnectedSocket(Socket):
     ) -> int:
         """EPIPE, ENOTCONN, ECONNRESET, EMSGSIZE, EAGAIN. `address` is ignored."""
         peer = self.peer
-        if peer is None or self.loss is not Loss.NONE or self.is_shut_write or self.error is not None:
+        if peer is None or self.loss is not Loss.NONE or self.is_shut_write:
             return self._send_in_vain(buffers)
         incoming = peer.incoming
         if isinstance(incoming, ByteStream):
@@ -126,9 +126,6 @@ class ConnectedSocket(Socket):
         if self.loss is Loss.GONE and self.is_tcp and not self.is_shut_write:
             self.loss = Loss.BROKEN
             return sum(map(len, buffers))
-        if self.loss is Loss.NONE and not self.is_shut_write and self.peer is not None:
-            self.error = None  # of the Unix domain, where sending does not tell it
-            return self.send_nowait(buffers)
         raise KernelError(Errno.EPIPE, "nobody receives what is sent here")
 
     def receive_nowait(self, buffers: Buffers, *, peek: bool = False) -> Received:
@@ -168,12 +165,11 @@ class ConnectedSocket(Socket):
             return Received(0, 0)
         raise KernelError(Errno.EAGAIN, "nothing waits to be received")
 
-    # -- ends -----------------------------------------------------------------------------------------------------------
+    # -- ends ---------------------------------------------------------------------------------------------------------
     def shutdown(self, *, read: bool, write: bool) -> None:
-        if self.state is not State.CONNECTED:
+        if self.state is not State.CONNECTED and self.is_tcp:
             raise KernelError(Errno.ENOTCONN, f"the socket is {self.state.value}")
         peer, incoming = self.peer, self.incoming
-        assert incoming is not None
         if write and not self.is_shut_write:
             self.is_shut_write = True
             self.far_room.notify()
@@ -185,6 +181,7 @@ class ConnectedSocket(Socket):
             self.waiting.notify()
             if peer is not None and not self.is_tcp:
                 peer.loss = Loss.BROKEN
+                assert incoming is not None
                 if peer.is_host or self.is_host:
                     incoming.clear()
                 incoming.room_waiters.notify()
@@ -194,6 +191,8 @@ class ConnectedSocket(Socket):
         is_tcp = self.family is not Family.UNIX
         breaks_off = bool(len(incoming)) or not self.has_place or (is_tcp and self.options.aborts)
         self.incoming = None
+        if self.is_host:
+            self.network.space.waiters.host_ends -= 1
         if peer is not None:
             peer.lose(is_broken=breaks_off and not (self.is_host or peer.is_host), is_tcp=is_tcp)
         incoming.close()

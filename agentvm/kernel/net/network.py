@@ -87,10 +87,11 @@ class Network:
     # -- names --------------------------------------------------------------------------------------------------------
     def bind(self, socket: Socket, address: Address, naming: Naming) -> None:
         """Give a socket an address. EINVAL, EADDRINUSE, EADDRNOTAVAIL, and what making a file fails with."""
-        socket.check_bindable(address)
+        socket.check_family(address)
         if isinstance(address, UnixAddress):
             socket.local = self._names.bind(socket, address, naming)
             return
+        socket.check_unbound()
         if not address.plain.is_any and not address.is_loopback:
             raise KernelError(Errno.EADDRNOTAVAIL, f"{address} is not an address of this VM")
         socket.local = self._ports(socket).claim(socket, address)

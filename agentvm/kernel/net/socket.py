@@ -130,11 +130,10 @@ class Socket(OpenFile):
             return self.local
         return InetAddress(4 if self.family is Family.INET else 6, 0)
 
-    def check_bindable(self, address: Address) -> None:
-        """Raise EINVAL for a socket that has a name already, EAFNOSUPPORT for one that cannot have this."""
+    def check_unbound(self) -> None:
+        """Raise EINVAL for a socket that has a name already."""
         if self.is_bound:
             raise KernelError(Errno.EINVAL, f"the socket is bound to {self.local}")
-        self.check_family(address)
 
     def check_family(self, address: Address) -> None:
         """Raise EAFNOSUPPORT, or EINVAL in the Unix domain, for an address of another family."""

@@ -25,6 +25,9 @@ class Holder(Protocol):
     held: int
     floor: int
 
+    def refresh(self) -> None:
+        """The caps were raised."""
+
 
 class BufferSpace:
     """max_socket_buffer_bytes. Guarded by the kernel lock.
@@ -61,7 +64,9 @@ class BufferSpace:
 
     # -- floors -------------------------------------------------------------------------------------------------------
     def assure(self, holder: Holder) -> None:
-        """From now on `holder` is sure of its part."""
+        """From now on `holder` is sure of its part. Idempotent."""
+        if holder in self._holders:
+            return
         self._holders.add(holder)
         holder.floor = self._floor
         self._kept += max(0, holder.floor - holder.held)
@@ -81,6 +86,7 @@ class BufferSpace:
         for holder in self._holders:
             holder.floor = self._floor
             self._kept += max(0, holder.floor - holder.held)
+            holder.refresh()
         self.waiters.notify()
 
     def __iter__(self) -> Iterator[Holder]:

@@ -44,10 +44,14 @@ class UnixNames:
         """Give a socket a name, and return it. EADDRINUSE, EACCES, and what making a file fails with."""
         name = address.name
         if name is None:
+            if socket.is_bound:
+                assert isinstance(socket.local, UnixAddress)
+                return socket.local  # as on Linux
             address = UnixAddress(self._free_name(), is_abstract=True)
             name = address.name
             assert name is not None
         if address.is_abstract:
+            socket.check_unbound()
             if name in self._abstract:
                 raise KernelError(Errno.EADDRINUSE, f"the abstract name {name!r} is taken")
             self._abstract[name] = socket

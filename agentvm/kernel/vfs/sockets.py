@@ -33,11 +33,14 @@ class SocketInode(Inode):
 
 
 def bind_socket(vfs: "Vfs", path: bytes, root: Node | None, socket: "Socket", mode: int) -> SocketInode:
-    """Make the file of a socket. EADDRINUSE: the name is taken; EPERM: the filesystem has no sockets; ENOSPC, ..."""
+    """Make the file of a socket. EADDRINUSE: the name is taken; EINVAL: the socket has another; EPERM: the filesystem
+    has no sockets; ENOSPC, ..."""
     place = vfs.walk(vfs.root, path, root=root, confined=False, follow=False, follow_slash=False)
     try:
         if place.node is not None or place.is_dot or place.slash:
             raise KernelError(Errno.EADDRINUSE, f"{path!r} exists")
+        if socket.is_bound:
+            raise KernelError(Errno.EINVAL, f"the socket is bound to {socket.local}")
         directory = place.directory
         if not isinstance(directory, DirInode):
             errno = Errno.EROFS if directory.read_only else Errno.EPERM

@@ -166,7 +166,10 @@ class MemoryFilesystem:
 
     def close(self) -> None:
         """Drop the whole tree, and give everything back. Idempotent."""
-        usage = self.recount()
+        if self._next_ino > FIRST_CHARGED_INO:  # something was charged once
+            usage = self.recount()
+            self.account.release(usage.charged_bytes)
+            self.inodes.release(usage.inodes)
         pending = [self.root]
         while pending:
             directory = pending.pop()
@@ -175,8 +178,6 @@ class MemoryFilesystem:
             directory.parent = directory
             directory.nlink = 0
         self._orphans.clear()
-        self.account.release(usage.charged_bytes)
-        self.inodes.release(usage.inodes)
 
 
 def _inode_cost(node: Inode) -> int:
