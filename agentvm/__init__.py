@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentvm.api.guest_file import GuestFile
     from agentvm.api.mounts import Tmpfs
     from agentvm.api.process import Process
+    from agentvm.api.processes import GuestProcess, ProcessInfo
     from agentvm.api.reactor import Instance
     from agentvm.api.result import Result, Usage
     from agentvm.api.vm import AgentVM
@@ -44,6 +45,7 @@ __all__ = [
     "EventKind",
     "Gap",
     "GuestFile",
+    "GuestProcess",
     "HostDirectory",
     "HostLimits",
     "Instance",
@@ -53,6 +55,7 @@ __all__ = [
     "Limits",
     "ManualClock",
     "Process",
+    "ProcessInfo",
     "Result",
     "Signal",
     "Stall",
@@ -80,6 +83,7 @@ _HOME = {
     "EventKind": "agentvm.limits.events",
     "Gap": "agentvm.kernel.captured",
     "GuestFile": "agentvm.api.guest_file",
+    "GuestProcess": "agentvm.api.processes",
     "HostDirectory": "agentvm.host.directory",
     "HostLimits": "agentvm.limits.host_catalogue",
     "Instance": "agentvm.api.reactor",
@@ -89,6 +93,7 @@ _HOME = {
     "Limits": "agentvm.limits.catalogue",
     "ManualClock": "agentvm.clock",
     "Process": "agentvm.api.process",
+    "ProcessInfo": "agentvm.api.processes",
     "Result": "agentvm.api.result",
     "Signal": "agentvm.kernel.outcome",
     "Stall": "agentvm.kernel.stalls",

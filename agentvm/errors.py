@@ -23,6 +23,7 @@ __all__ = [
     "MissingImport",
     "ModuleLimit",
     "MountFailed",
+    "NoSuchProcess",
     "NotRunnable",
     "NotWasm",
     "ProcessLimit",
@@ -128,6 +129,10 @@ class HostLimit(AgentVMError):
 
 class ProcessLimit(AgentVMError):
     """The VM's process table is full (EAGAIN)."""
+
+
+class NoSuchProcess(AgentVMError):
+    """The VM has no process with this number."""
 
 
 class RateLimited(AgentVMError):

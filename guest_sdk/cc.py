@@ -20,6 +20,8 @@ __all__ = ["command", "library"]
 
 _HERE = Path(__file__).resolve().parent
 _TARGET = "--target=wasm32-wasi"
+#: setjmp and longjmp are made of WebAssembly's exceptions; a program that uses neither has none.
+_SETJMP = ("-mexception-handling", "-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false")
 _INCLUDE = ("-I", str(_HERE / "include"))
 _STACK_BYTES = 1024 * 1024  # zig's own default of 16 MiB would count as memory of every process
 _CACHE_VARIABLE = "AGENTVM_SDK_CACHE"
@@ -71,13 +73,14 @@ def _cache_root() -> Path:
 
 def _build(into: Path) -> None:
     """Compile every source; merge the overriding ones into overrides.o, put the others into libagentvm.a."""
-    names = sorted(path.stem for path in (_HERE / "src").glob("*.c"))
-    for name in names:
-        source, output = str(_HERE / "src" / f"{name}.c"), str(into / f"{name}.o")
-        subprocess.run([*_zig("cc"), _TARGET, *LIBRARY_FLAGS, *_INCLUDE, "-c", source, "-o", output], check=True)
+    sources = sorted(path for path in (_HERE / "src").iterdir() if path.suffix in {".c", ".s"})
+    for source in sources:
+        output = str(into / f"{source.stem}.o")
+        flags = (*_SETJMP, *LIBRARY_FLAGS, *_INCLUDE) if source.suffix == ".c" else _SETJMP[:1]
+        subprocess.run([*_zig("cc"), _TARGET, *flags, "-c", str(source), "-o", output], check=True)
     overrides = [str(into / f"{name}.o") for name in OVERRIDES]
     subprocess.run([*_zig("wasm-ld"), "-r", "-o", str(into / "overrides.o"), *overrides], check=True)
-    members = [str(into / f"{name}.o") for name in names if name not in OVERRIDES]
+    members = [str(into / f"{source.stem}.o") for source in sources if source.stem not in OVERRIDES]
     subprocess.run([*_zig("ar"), "rcs", str(into / "libagentvm.a"), *members], check=True)
 
 
@@ -118,18 +121,18 @@ def command(arguments: list[str]) -> list[str]:
     """Return the compiler's command line for the arguments of this program; builds the library if that links it."""
     cxx = "--c++" in arguments or _is_cxx(arguments)
     arguments = [argument for argument in arguments if argument != "--c++"]
-    line = [*_zig("c++" if cxx else "cc"), _TARGET, *_INCLUDE, "-D_GNU_SOURCE"]
-    if cxx and "-fexceptions" not in arguments:
-        line.append("-fno-exceptions")
+    line = [*_zig("c++" if cxx else "cc"), _TARGET, *_SETJMP]
+    if cxx:  # compilers for Linux define this for C++, too
+        line += ["-D_GNU_SOURCE", "-fno-exceptions"]
     if _NO_LINK & set(arguments) or not _inputs(arguments):
-        return [*line, *arguments]
+        return [*line, *arguments, *_INCLUDE]  # a program's own directories come first
     if not any(argument.startswith("-g") and argument != "-g0" for argument in arguments):
         line.append("-s")  # or every program carries wasi-libc's own debug information
     if not any("stack-size" in argument for argument in arguments):
         line.append(f"-Wl,-z,stack-size={_STACK_BYTES}")
     built = library()
     # A -x among the arguments holds for every later file, and the library is no source.
-    return [*line, str(built / "overrides.o"), *arguments, "-x", "none", str(built / "libagentvm.a")]
+    return [*line, str(built / "overrides.o"), *arguments, *_INCLUDE, "-x", "none", str(built / "libagentvm.a")]
 
 
 def _main() -> int:

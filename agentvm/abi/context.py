@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from agentvm.abi.memory import GuestMemory
 from agentvm.abi.rights import FD_READ, FD_WRITE, Rights, applicable
 from agentvm.errno import Errno, KernelError
-from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED, Descriptor
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.lending import Lent, remaining
 from agentvm.kernel.open_file import Buffers, OpenFile
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["CallContext", "remaining"]
 
 _SET_SIZE = int(Rights.FD_FILESTAT_SET_SIZE)
+_NEW_FILE_MODE = 0o666
 _WRITES = _SET_SIZE | int(Rights.FD_ALLOCATE)
 
 
 class CallContext:
     """One per process. The generated callbacks and the handlers read its attributes; nobody else does."""
 
-    __slots__ = ("clock", "descriptors", "disk", "kernel", "lock", "max_io_bytes", "memory", "process", "trace", "vfs")
+    __slots__ = ("clock", "descriptors", "disk", "kernel", "lock", "max_io_bytes", "memory", "open_mode", "process",
+                 "trace", "vfs")  # fmt: skip
 
     def __init__(self, kernel: Kernel, process: Process, trace: "CallTrace | None" = None) -> None:
         """With `trace`, the process must be linked so that its calls are reported."""
@@ -43,6 +45,8 @@ class CallContext:
         self.descriptors = process.fds.by_number
         self.memory = GuestMemory(kernel.registry.ceiling("max_iovecs"))
         self.max_io_bytes = kernel.registry.ceiling("max_io_bytes")
+        #: The permission bits of the file that the next path_open makes; 0 for those of preview1.
+        self.open_mode = 0
 
     # -- descriptors --------------------------------------------------------------------------------------------------
     def descriptor(self, fd: int, rights: int = 0) -> Descriptor:
@@ -71,6 +75,33 @@ class CallContext:
             raise self.refusal(fd, rights)
         return node
 
+    def at(self, fd: int, path: bytes, rights: int) -> tuple[Node, bytes, bool]:
+        """Return where a path starts, the path from there, and whether it must stay below; EBADF, ENOTDIR, ENOTCAPABLE.
+
+        A program of the host ABI that was given the root may go anywhere. There an absolute path starts at the root
+        whatever `fd` is, and so does one with ".." from a directory that the host gave it: nothing else has a parent.
+        """
+        process = self.process
+        if not process.has_host_abi:
+            return self.directory(fd, rights), path, True
+        if fd in CWD_NUMBERS:
+            fd = FIRST_TAGGED
+        if process.root is None:
+            return self.directory(fd, rights), path, True
+        if path[:1] == b"/":
+            return process.root, path, False
+        base = self.directory(fd, rights)
+        if b".." in path:
+            start = self.descriptors[fd].preopen
+            if start is not None:
+                return process.root, start + b"/" + path, False
+        return base, path, False
+
+    def take_open_mode(self) -> int:
+        """Return the permission bits, before the umask, of a file that is made now: they hold for one opening."""
+        mode, self.open_mode = self.open_mode, 0
+        return mode or _NEW_FILE_MODE
+
     def refusal(self, fd: int, rights: int) -> KernelError:
         """Say why a descriptor can't be used: EBADF where POSIX gives it, ENOTCAPABLE for rights that only WASI has."""
         descriptor = self.descriptors.get(fd)
@@ -88,9 +119,27 @@ class CallContext:
     @staticmethod
     def drop(file: OpenFile) -> None:
         """Give back a reference to an open file that a call has taken."""
-        file.references -= 1
-        if file.references == 0:
+        file.drop()
+
+    def await_opening(self, file: OpenFile, child: Process | None = None) -> None:
+        """Sleep until an open file has its other end. Raises `Interrupted` and `GuestKilled`; the file is closed then.
+
+        For a `child` that is being made, no signal but a fatal one ends the wait, its own or the caller's.
+        """
+        queue = file.waiters
+        assert queue is not None, f"{type(file).__name__} waits for another end but has no wait queue"
+        try:
+            block_until(
+                self.process,
+                self.lock,
+                self.clock,
+                [queue],
+                lambda: not file.is_opening or (child is not None and child.ending is not None),
+                is_interruptible=child is None,
+            )
+        except BaseException:
             file.on_last_close()
+            raise
 
     # -- transfers that may wait --------------------------------------------------------------------------------------
     def wait_for(self, file: OpenFile, ready: int, lent: Lent | None = None) -> None:

@@ -1,7 +1,7 @@
 """The directories that a program finds open at its start."""
 
 from agentvm.abi.rights import DIRECTORY_BASE, DIRECTORY_INHERITING
-from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED, Descriptor
+from agentvm.kernel.fd_table import FIRST_TAGGED, Descriptor
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.process import Process
@@ -19,9 +19,7 @@ def open_preopens(kernel: Kernel, process: Process, *, uses_files: bool) -> None
     """
     cwd = process.image.cwd
     if process.has_host_abi:
-        here = _directory(kernel, process, cwd, cwd)
-        for number in (FIRST_TAGGED, *CWD_NUMBERS):
-            process.fds.open_tagged(number, here.copy())
+        process.fds.open_tagged(FIRST_TAGGED, _directory(kernel, process, cwd, cwd))
         others = [path for path in process.preopens if path != cwd]
         for number, path in enumerate(others, FIRST_TAGGED + 1):
             process.fds.open_tagged(number, _directory(kernel, process, path, path))

@@ -13,6 +13,7 @@ from agentvm.api.aio_streams import AsyncConnection, AsyncStreamReader, AsyncStr
 from agentvm.api.events import Forget
 from agentvm.api.loop_callback import AsyncCallback, LoopCallback
 from agentvm.api.process import Process
+from agentvm.api.processes import GuestProcess, ProcessInfo
 from agentvm.api.reactor import Instance, Number
 from agentvm.api.result import Result, Usage
 from agentvm.api.vm import AgentVM, Mountable
@@ -101,9 +102,9 @@ class AsyncProcess:
         """End the process at once, as by SIGKILL."""
         self._process.kill()
 
-    def send_signal(self, signal: int) -> None:
+    def send_signal(self, signal: int, *, group: bool = False) -> None:
         """Send a signal; see `Process.send_signal`."""
-        self._process.send_signal(signal)
+        self._process.send_signal(signal, group=group)
 
     def connect(self, listener: int = 0) -> AsyncConnection:
         """Connect to one of the process's listeners."""
@@ -189,6 +190,19 @@ class AsyncAgentVM:
     def usage(self) -> Usage:
         """Return how far every limit is used."""
         return self._vm.usage()
+
+    def processes(self) -> tuple[ProcessInfo, ...]:
+        """Return all processes of this VM by number."""
+        return self._vm.processes()
+
+    def process(self, pid: int) -> GuestProcess:
+        """Return a handle of one process. Raises `NoSuchProcess`."""
+        return self._vm.process(pid)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any program of this VM runs, one that another has started too."""
+        return self._vm.is_running
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agentvm.abi.context import CallContext
@@ -10,11 +10,13 @@ from agentvm.abi.preopens import open_preopens
 from agentvm.abi.rights import LISTENER, STDIN, STDOUT
 from agentvm.api.guest_file import GuestFile
 from agentvm.api.result import Result, Usage
+from agentvm.api.users import UserName, account_variables, find_credentials
 from agentvm.errno import Errno, KernelError
 from agentvm.errors import InvalidArgument, ProcessLimit
 from agentvm.kernel.captured import CapturedOutput, capture_outputs
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.open_file import OpenFile
+from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.pipe import HostPipeEnd, Pipe, PipeReader
 from agentvm.kernel.process import Ending, Image, Process, ProcessState
 from agentvm.kernel.stat import Filetype
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from agentvm.kernel.net.stream import StreamSocket
 
 __all__ = ["Launched", "Program", "StartOptions", "make_image", "prepare"]
+
+#: How often a wait in vain looks up, in seconds.
+_LATEST_LOOK = 0.2
 
 #: What can be run: a path on the host, the bytes of a module, or a file of the VM.
 Program = str | bytes | os.PathLike[str] | GuestFile
@@ -54,6 +59,8 @@ class StartOptions:
     terminals: tuple[bool, bool, bool] = (False, False, False)
     #: Caps of this process alone, where they are tighter than the VM's.
     limits: OwnLimits = None
+    #: As whom it runs; None: as the default user.
+    user: UserName = None
 
 
 class Launched:
@@ -102,6 +109,17 @@ class Launched:
         """Give the place of the process in the table back, once it has ended. Idempotent."""
         with self.kernel.lock:
             self.kernel.processes.reap(self.record)
+
+    def end_at_once(self) -> None:
+        """Kill and reap the process, whatever else is pressed meanwhile: it takes a few milliseconds."""
+        while True:
+            try:
+                self.record.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, "killed by the host: run was interrupted"))
+                if self.ended.wait(_LATEST_LOOK):
+                    self.reap()
+                    return
+            except KeyboardInterrupt:
+                continue
 
     def result(self) -> Result:
         """Reap the process, and return how it ended."""
@@ -157,6 +175,7 @@ def make_image(program: Program, options: StartOptions) -> Image:
         environ=tuple(f"{key}={value}".encode() for key, value in environ.items()),
         cwd=options.cwd.encode(),
         name=os.path.basename(name),
+        exe=program.path.encode() if isinstance(program, GuestFile) else None,
     )
 
 
@@ -182,9 +201,13 @@ def prepare(
     Raises `ProcessLimit` (EAGAIN), `InvalidArgument` (E2BIG, EINVAL, a cwd or preopen that is not there).
     """
     with kernel.lock:
+        credentials = find_credentials(kernel.vfs, options.user)
+        if has_host_abi:
+            image = _with_account(kernel, image, options, credentials.uid)
         whole = options.cwd != "/" or "/" in options.preopens
         record = _spawn(kernel, image, kernel.vfs.root if whole else None)
         record.has_host_abi = has_host_abi
+        record.credentials = credentials
         record.preopens = tuple(path.encode() for path in options.preopens)
         for name, cap in caps.items():
             record.gauges.tighten(name, cap)
@@ -198,6 +221,14 @@ def prepare(
             kernel.processes.discard(record)
             launched.close_streams_locked()
             raise InvalidArgument(f"the program cannot be started: {error}", **_facts(error)) from error
+
+
+def _with_account(kernel: "Kernel", image: Image, options: StartOptions, uid: int) -> Image:
+    """Tell a program of the host ABI who it is and where it lives, where its caller does not."""
+    missing = [
+        name.encode() + b"=" + value for name, value in account_variables(kernel.vfs, uid) if name not in options.env
+    ]
+    return replace(image, environ=(*image.environ, *missing))
 
 
 def _spawn(kernel: "Kernel", image: Image, root: Node | None) -> Process:

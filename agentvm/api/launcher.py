@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agentvm.abi.context import CallContext
@@ -42,7 +43,11 @@ class _Loaded:
 class GuestLauncher:
     """Implements `agentvm.kernel.launcher.Launcher`. Called on the runner threads of the programs that ask."""
 
-    def __init__(self, kernel: "Kernel", machine: "VMMachine", trace: "CallTrace | None") -> None:
+    def __init__(
+        self, kernel: "Kernel", machine: "VMMachine", trace: "CallTrace | None", owner: Callable[[], object]
+    ) -> None:
+        """`owner` returns the VM, to which each program that runs holds on: a VM that was forgotten has none."""
+        self._owner = owner
         self._kernel = kernel
         self._machine = machine
         self._trace = trace
@@ -82,13 +87,11 @@ class GuestLauncher:
 
     def start(self, process: Process, loaded: Loaded) -> None:
         assert isinstance(loaded, _Loaded)
-        context = CallContext(self._kernel, process, self._trace)
+        context, finish = CallContext(self._kernel, process, self._trace), partial(self._finish, process, self._owner())
         with _as_errno(process.image.argv[:1]):
-            self._machine.start_for_guest(
-                process, loaded.module, context, loaded.compile_seconds, lambda ending: self._finish(process, ending)
-            )
+            self._machine.start_for_guest(process, loaded.module, context, loaded.compile_seconds, finish)
 
-    def _finish(self, process: Process, ending: Ending) -> None:
+    def _finish(self, process: Process, _owner: object, ending: Ending) -> None:
         kernel = self._kernel
         with kernel.lock:
             if process.state is ProcessState.RUNNING:

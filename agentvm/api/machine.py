@@ -97,8 +97,9 @@ class _Loading:
 class VMMachine:
     """Loads and starts the programs of one VM."""
 
-    def __init__(self, kernel: "Kernel", *, trace: "CallTrace | None") -> None:
-        """With `trace` the contexts of the processes to start have it. Programs can start others from here on."""
+    def __init__(self, kernel: "Kernel", *, trace: "CallTrace | None", owner: Callable[[], object]) -> None:
+        """With `trace` the contexts of the processes to start have it. Programs can start others from here on; `owner`
+        returns the VM."""
         self._kernel = kernel
         self._profile = EngineProfile(int(kernel.registry.caps.now["max_wasm_stack_bytes"]))
         self._machine = Machine(kernel.registry)
@@ -108,7 +109,7 @@ class VMMachine:
         #: The module that was last counted against its ceilings, and whether as a guest's. Guarded by the kernel lock.
         self._noted: tuple[ModuleInfo, bool] | None = None
         self._calls = _calls_for(self._profile, traced=trace is not None, rated=kernel.disk is not None)
-        kernel.launcher = GuestLauncher(kernel, self, trace)
+        kernel.launcher = GuestLauncher(kernel, self, trace, owner)
 
     def load(
         self,

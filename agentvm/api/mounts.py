@@ -68,7 +68,11 @@ class Mounts:
         if isinstance(source, Tmpfs):
             memory = self._kernel.vfs.memory
             return MemoryFilesystem(
-                dev=dev, account=memory.account, inodes=memory.inodes, clock=self._kernel.clock
+                pipes=self._kernel.vfs.pipes,
+                dev=dev,
+                account=memory.account,
+                inodes=memory.inodes,
+                clock=self._kernel.clock,
             ).root
         node = source.open(dev=dev, fds=_host_fds(), quota=HostQuota.of(self._kernel.registry))
         self._host_roots.append(node)

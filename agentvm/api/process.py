@@ -4,9 +4,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from agentvm.api.processes import send_signal
 from agentvm.api.result import Result, Usage
-from agentvm.errors import InvalidArgument
-from agentvm.kernel.outcome import Cause, CauseKind, Signal
+from agentvm.kernel.outcome import Signal
 from agentvm.kernel.pipe import HostPipeEnd
 from agentvm.kernel.process import Process as Record
 
@@ -106,13 +106,13 @@ class Process:
         """End the process at once, as by SIGKILL. Does nothing if it has ended."""
         self.send_signal(Signal.SIGKILL)
 
-    def send_signal(self, signal: int) -> None:
-        """Send a signal. A preview1 program can't catch any, so all but the harmless ones end it."""
-        try:
-            number = Signal(signal)
-        except ValueError:
-            raise InvalidArgument(f"there is no signal {signal}", signal=signal) from None
-        self._record.kill(number, Cause(CauseKind.SIGNAL, f"killed by the host with {number.name}"))
+    def send_signal(self, signal: int, *, group: bool = False) -> None:
+        """Send a signal to the process, or to all of its process group, as a terminal does for Ctrl-C.
+
+        It does what it does on Linux: a handler runs, SIGSTOP stops and SIGCONT continues, the default of most is to
+        end the process. A preview1 program has no handlers. Raises `InvalidArgument`.
+        """
+        send_signal(self._launched.kernel, self._record, signal, group=group)
 
     def connect(self, listener: int = 0) -> "Connection":
         """Connect to a socket on which the process listens: see `AgentVM.spawn(listeners=...)`.

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from agentvm.api.events import Callback, Events, Forget, host_events
 from agentvm.api.launch import Launched, Program, StartOptions, make_image, prepare
 from agentvm.api.mounts import Mountable, Mounts
 from agentvm.api.process import Process
+from agentvm.api.processes import GuestProcess, ProcessInfo, find_process, list_processes
 from agentvm.api.result import Result, Usage
 from agentvm.api.stalls import StallCallback, StallNews
+from agentvm.api.users import UserName
 from agentvm.clock import Clock, ManualClock, SystemClock
 from agentvm.engine.capacity import host_capacity
 from agentvm.errors import VMClosed
@@ -21,6 +24,7 @@ from agentvm.host.entropy import seeded_random, system_random
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
 from agentvm.kernel.process import Process as Record
+from agentvm.kernel.process import ProcessState
 from agentvm.kernel.vfs.files import FileAccess
 from agentvm.kernel.vfs.vfs import Vfs
 from agentvm.limits.amount import Amount
@@ -39,9 +43,6 @@ if TYPE_CHECKING:
     from agentvm.api.reactor import Instance
 
 __all__ = ["AgentVM", "Mountable"]
-
-#: How often a wait in vain looks up, in seconds.
-_LATEST_LOOK = 0.2
 
 _numbers = itertools.count(1)
 
@@ -113,6 +114,7 @@ class AgentVM:
         argv0: str | None = None,
         preopens: Sequence[str] = ("/",),
         limits: OwnLimits = None,
+        user: UserName = None,
         progress: Progress | None = None,
     ) -> Result:
         """Run a program to its end, and return how it ended and what it printed.
@@ -121,18 +123,24 @@ class AgentVM:
         after argv[0], which is the file's name or `argv0`. `timeout`, in seconds: a program that runs longer is killed
         (max_wall_time_seconds), a compile that takes longer is given up (`CompileLimit`). `preopens` are the
         directories that it is given. `limits` are caps of this program alone, by the catalogue's names: they may only
-        tighten what a process of this VM has. `progress` hears how long a slow compile takes.
+        tighten what a process of this VM has. The program runs as `user`: a name, a number, or "user:group"; by default
+        1000:1000, which is "user". `progress` hears how long a slow compile takes.
+
+        What the program has started and left behind goes on until `kill` or `close`: the result, the timeout and
+        Ctrl-C are the program's own.
 
         Raises `NotRunnable` and its kin for a module that can't be run, `ProgramNotFound`, `ProcessLimit`,
         `RateLimited`, `InvalidArgument`, `InvalidLimit`, `VMClosed`. Ctrl-C ends the program and is raised again.
         """
-        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True, limits=limits)
+        options = StartOptions(
+            args, env or {}, stdin, cwd, timeout, argv0, preopens, capture=True, limits=limits, user=user
+        )
         started: list[Launched] = []
         try:
             return Process(self._launch(program, options, progress, started=started)[0]).wait()
         except BaseException:
             for launched in started:
-                _end(launched)
+                launched.end_at_once()
             raise
 
     def spawn(
@@ -149,6 +157,7 @@ class AgentVM:
         capture: bool = False,
         listeners: int = 0,
         limits: OwnLimits = None,
+        user: UserName = None,
         progress: Progress | None = None,
     ) -> Process:
         """Start a program, and return at once with a handle. Parameters and errors are those of `run`.
@@ -157,7 +166,9 @@ class AgentVM:
         and `process.stderr`, and waits when they are full, unless `capture` keeps its output for the result.
         `listeners` sockets are preopened after the directories: `process.connect(i)` connects to them.
         """
-        options = StartOptions(args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners, limits=limits)
+        options = StartOptions(
+            args, env or {}, stdin, cwd, timeout, argv0, preopens, capture, listeners, limits=limits, user=user
+        )
         return self.start(program, options, progress)
 
     def start(self, program: Program, options: StartOptions, progress: Progress | None = None) -> Process:
@@ -175,6 +186,7 @@ class AgentVM:
         capture: bool = True,
         listeners: int = 0,
         limits: OwnLimits = None,
+        user: UserName = None,
     ) -> "Instance":
         """Load a reactor: a module without `_start`, whose exports are called one by one. Runs its `_initialize`.
 
@@ -184,7 +196,7 @@ class AgentVM:
         from agentvm.api.reactor import Instance
 
         options = StartOptions(
-            args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners, limits=limits
+            args, env or {}, stdin, preopens=preopens, capture=capture, listeners=listeners, limits=limits, user=user
         )
         launched, context = self._launch(program, options, None, reactor=True)
         instance = Instance(launched, context)
@@ -248,7 +260,7 @@ class AgentVM:
                 if self._machine is None:
                     self._stalls = StallNews(self.name)
                     self._kernel.processes.stalls.tell(self._stalls.post)
-                    self._machine = VMMachine(self._kernel, trace=self._trace)
+                    self._machine = VMMachine(self._kernel, trace=self._trace, owner=weakref.ref(self))
         return self._machine
 
     # -- files, limits, life ------------------------------------------------------------------------------------------
@@ -286,8 +298,16 @@ class AgentVM:
 
     @property
     def is_running(self) -> bool:
-        """Whether any program of this VM runs."""
-        return bool(self._launched)
+        """Whether any program of this VM runs, one that another has started too."""
+        return any(process.state is ProcessState.RUNNING for process in self._processes())
+
+    def processes(self) -> tuple[ProcessInfo, ...]:
+        """Return all processes of this VM by number, zombies and those that programs have started included."""
+        return list_processes(self._kernel)
+
+    def process(self, pid: int) -> GuestProcess:
+        """Return a handle of one process, to look at it and to signal it. Raises `NoSuchProcess`."""
+        return find_process(self._kernel, pid)
 
     def on_limit(self, callback: Callback) -> Forget:
         """Have `callback` called with a `LimitEvent` whenever a limit is near its cap, or refuses or delays something.
@@ -372,16 +392,3 @@ class AgentVM:
             raise VMClosed("this VM was opened before a fork: only the process that opened it can use it")
         if not self._open:
             raise VMClosed("the VM is closed")
-
-
-def _end(launched: Launched) -> None:
-    """Kill and reap a process, whatever else is pressed meanwhile: it takes a few milliseconds."""
-    while True:
-        try:
-            launched.record.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, "killed by the host: run was interrupted"))
-            launched.ended.wait(_LATEST_LOOK)
-            if launched.ended.is_set():
-                launched.reap()
-                return
-        except KeyboardInterrupt:
-            continue

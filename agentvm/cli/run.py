@@ -57,6 +57,9 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     parser.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="set or pass on a variable")
     parser.add_argument("--cwd", default="/", metavar="DIR", help="the program's working directory in the VM")
+    parser.add_argument(
+        "--user", metavar="NAME|UID[:GROUP]", help="as whom the program runs in the VM (default 1000:1000)"
+    )
     parser.add_argument("--stdin", metavar="FILE", help="read standard input from a file")
     parser.add_argument("--argv0", metavar="NAME", help="argv[0] of the program, instead of the file's name")
     parser.add_argument("--timeout", metavar="SECONDS", help="kill the program after that long")
@@ -87,6 +90,7 @@ def _run(options: argparse.Namespace) -> int:
         timeout=_seconds(options.timeout),
         argv0=options.argv0 or program,
         capture=options.json,
+        user=options.user,
         terminals=(False,) * 3 if options.json else (os.isatty(0), os.isatty(1), os.isatty(2)),
     )
     caps, wall = {**Caps(limits)}, options.cgroup or "off"
@@ -142,7 +146,8 @@ def _wait(process: Process, interrupts: Interrupts) -> Result:
     first = True
     while process.running:
         if number := interrupts.wait():
-            process.send_signal(Signal(number) if first else Signal.SIGKILL)
+            # As from a terminal, the first Ctrl-C is for all that the program has started in its group.
+            process.send_signal(Signal(number) if first else Signal.SIGKILL, group=first and number == Signal.SIGINT)
             first = False
     return process.wait()
 

@@ -5,6 +5,7 @@ from types import ModuleType
 
 from agentvm.doctor import (
     checks_files,
+    checks_guest,
     checks_host,
     checks_modules,
     checks_objects,
@@ -28,5 +29,12 @@ def _collect(*modules: ModuleType) -> Mapping[str, Check]:
 
 #: Every check by its limit or setting, in the order of the catalogue.
 CHECKS = _collect(
-    checks_objects, checks_sockets, checks_files, checks_modules, checks_time, checks_settings, checks_host
+    checks_objects,
+    checks_sockets,
+    checks_files,
+    checks_guest,
+    checks_modules,
+    checks_time,
+    checks_settings,
+    checks_host,
 )

@@ -5,7 +5,9 @@ Source: WebAssembly core specification, 5.5 "Modules" of its binary format.
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["START", "crowded", "memory_bomb", "padded", "passing_on", "time_bomb", "waiting_reactor"]
+from agentvm.abi.syscall import SyscallSpec
+
+__all__ = ["START", "calling", "crowded", "memory_bomb", "padded", "passing_on", "time_bomb", "waiting_reactor"]
 
 _HEADER = b"\0asm\x01\0\0\0"
 _WASI = "wasi_snapshot_preview1"
@@ -144,5 +146,33 @@ def passing_on(module: str, calls: Mapping[str, int]) -> bytes:
         (_MEMORY, [b"\x00\x02"]),
         (_EXPORT, [*exports, _export("_initialize", len(calls)), _name("memory") + b"\x02\x00"]),
         (_CODE, [_EMPTY]),
+    ]
+    return _HEADER + b"".join(_section(number, _vec(items)) for number, items in sections)
+
+
+def calling(*calls: SyscallSpec) -> bytes:
+    """Return a reactor that exports each of these calls under its name, and a page of memory."""
+    kinds = {"i32": _I32, "i64": b"\x7e"}
+    types = [
+        b"\x60" + _vec(kinds[kind] for kind in spec.wasm_params) + _vec(kinds[kind] for kind in spec.wasm_results)
+        for spec in calls
+    ]
+    numbers = range(len(calls))
+    imports = [
+        _name(spec.module) + _name(spec.name) + b"\x00" + _leb(number)
+        for number, spec in zip(numbers, calls, strict=True)
+    ]
+    bodies = [
+        b"\x00" + b"".join(b"\x20" + _leb(n) for n in range(len(spec.wasm_params))) + b"\x10" + _leb(number) + b"\x0b"
+        for number, spec in zip(numbers, calls, strict=True)
+    ]
+    exports = [_export(spec.name, len(calls) + number) for number, spec in zip(numbers, calls, strict=True)]
+    sections = [
+        (_TYPE, types),
+        (_IMPORT, imports),
+        (_FUNCTION, [_leb(number) for number in numbers]),
+        (_MEMORY, [b"\x00\x01"]),
+        (_EXPORT, [*exports, _name("memory") + b"\x02\x00"]),
+        (_CODE, [_leb(len(body)) + body for body in bodies]),
     ]
     return _HEADER + b"".join(_section(number, _vec(items)) for number, items in sections)

@@ -10,7 +10,7 @@ import errno
 import os
 import platform
 
-__all__ = ["DIRECTORY_FLAGS", "FILE_FLAGS", "NAME_FLAGS", "Resolver", "read_directory", "set_times_at"]
+__all__ = ["DIRECTORY_FLAGS", "FILE_FLAGS", "NAME_FLAGS", "Resolver", "read_directory", "set_mode_of", "set_times_at"]
 
 #: To hold a directory: nothing is opened for real, no read permission is asked.
 DIRECTORY_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_PATH | os.O_DIRECTORY
@@ -108,6 +108,11 @@ def read_directory(fd: int, size: int) -> bytes:
         if count >= 0:
             return buffer.raw[:count]
         _raise_unless_interrupted()
+
+
+def set_mode_of(held_fd: int, mode: int) -> None:
+    """Set the permission bits of what a descriptor holds, one made with `NAME_FLAGS` too: fchmod(2) wants others."""
+    os.chmod(b"/proc/self/fd/%d" % held_fd, mode)
 
 
 def set_times_at(dir_fd: int, name: bytes | None, atime_ns: int | None, mtime_ns: int | None) -> None:

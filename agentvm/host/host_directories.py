@@ -11,7 +11,7 @@ from agentvm.host.host_errno import from_host
 from agentvm.host.host_listing import HostListing
 from agentvm.host.host_nodes import HostCreatedNode, HostFileNode, HostNode, HostSpecialNode, HostSymlinkNode
 from agentvm.host.inodes import OpenInode
-from agentvm.host.mount import HostMount, filetype_of, status_at, status_of
+from agentvm.host.mount import PERMISSIONS, HostMount, filetype_of, status_at, status_of
 from agentvm.host.quota import HostQuota
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import DirEntry, FdFlags, FileStat, Filetype
@@ -20,8 +20,6 @@ from agentvm.kernel.vfs.open_inode import OpenDirectory
 
 __all__ = ["HostDirectoryNode", "HostOpenDirectory", "open_root"]
 
-#: No set-user-ID, set-group-ID or sticky bits: those would act on the host.
-_PERMISSIONS = 0o777
 _NEW_FILE = FILE_FLAGS | os.O_CREAT | os.O_EXCL | os.O_RDWR
 
 
@@ -81,6 +79,9 @@ class HostDirectoryNode(HostNode):
             set_times_at(self.fd.number, b".", atime_ns, mtime_ns)
         except OSError as error:
             raise from_host(error, f"set times of {self._name!r}") from None
+
+    def set_mode(self, mode: int) -> None:
+        self._mount.set_mode(self.fd, mode)
 
     def open(self, *, read: bool, write: bool, flags: FdFlags, truncate: bool = False) -> OpenFile:
         if write or truncate:
@@ -150,7 +151,7 @@ class HostDirectoryNode(HostNode):
         mount = self._mount
         mount.quota.add_name()
         try:
-            fd = mount.open_name(self.fd, name, _NEW_FILE, mode & _PERMISSIONS)
+            fd = mount.open_name(self.fd, name, _NEW_FILE, mode & PERMISSIONS)
         except KernelError:
             mount.quota.remove_name()
             raise
@@ -162,10 +163,15 @@ class HostDirectoryNode(HostNode):
         self._start_change(name)
         self._mount.quota.add_name()
         try:
-            os.mkdir(name, mode & _PERMISSIONS, dir_fd=self.fd.number)
+            os.mkdir(name, mode & PERMISSIONS, dir_fd=self.fd.number)
         except OSError as error:
             self._mount.quota.remove_name()
             raise from_host(error, f"mkdir of {name!r}") from None
+
+    def mkfifo(self, name: bytes, mode: int) -> None:
+        """EPERM: a FIFO on the host would let guests wait for programs outside the VM."""
+        self._start_change(name)
+        raise KernelError(Errno.EPERM, "a host directory holds files, directories and symbolic links alone")
 
     def symlink(self, name: bytes, target: bytes) -> None:
         """Make a symlink. EPERM for an absolute target: on the host, it would mean another file than in the VM."""

@@ -276,6 +276,9 @@ class HostFile(OpenFile):
         except OSError as error:
             raise from_host(error, "set times") from None
 
+    def set_mode(self, mode: int) -> None:
+        self._mount.set_mode(self._fd, mode)
+
     def set_flags(self, flags: FdFlags) -> None:
         """Change APPEND and NONBLOCK. EINVAL for the others, which the host fixes when a file is opened."""
         if (int(flags) ^ int(self.flags)) & SYNC:

@@ -2,17 +2,19 @@
 
 import errno
 import os
+import stat
 
 from agentvm.errno import Errno, KernelError
-from agentvm.host.beneath import set_times_at
+from agentvm.host.beneath import NAME_FLAGS, set_times_at
 from agentvm.host.descriptors import HostFd
 from agentvm.host.host_errno import from_host
 from agentvm.host.host_files import SYNC, HostFile, host_flags
 from agentvm.host.inodes import OpenInode
-from agentvm.host.mount import HostMount, not_a_file, status_at
+from agentvm.host.mount import HostMount, not_a_file, status_at, status_of
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.vfs.node import Node
+from agentvm.kernel.vfs.space import Space
 
 __all__ = ["HostCreatedNode", "HostFileNode", "HostNode", "HostSpecialNode", "HostSymlinkNode"]
 
@@ -57,6 +59,24 @@ class HostNode(Node):
             set_times_at(self._held_parent().number, self._name, atime_ns, mtime_ns)
         except OSError as error:
             raise from_host(error, f"set times of {self._name!r}") from None
+
+    @property
+    def read_only(self) -> bool:  # type: ignore[override]
+        return self._mount.read_only
+
+    @property
+    def space(self) -> Space:
+        return self._mount.quota.space
+
+    def set_mode(self, mode: int) -> None:
+        held = self._mount.open_name(self._held_parent(), self._name, NAME_FLAGS)
+        try:
+            status = status_of(held)
+            if not stat.S_ISREG(status.st_mode):
+                raise not_a_file(self._name, status.st_mode)
+            self._mount.set_mode(held, mode)
+        finally:
+            held.close()
 
     def release(self) -> None:
         self._parent = None

@@ -4,14 +4,14 @@ import os
 import stat
 
 from agentvm.errno import Errno, KernelError
-from agentvm.host.beneath import FILE_FLAGS, Resolver
+from agentvm.host.beneath import FILE_FLAGS, Resolver, set_mode_of
 from agentvm.host.descriptors import HostFd, HostFds
 from agentvm.host.host_errno import from_host
 from agentvm.host.inodes import InodeKey, OpenInode
 from agentvm.host.quota import HostQuota
 from agentvm.kernel.stat import FileStat, Filetype
 
-__all__ = ["HostMount", "filetype_of", "not_a_file", "status_at", "status_of"]
+__all__ = ["PERMISSIONS", "HostMount", "filetype_of", "not_a_file", "status_at", "status_of"]
 
 _FILETYPES = {
     stat.S_IFREG: Filetype.REGULAR_FILE,
@@ -23,6 +23,8 @@ _FILETYPES = {
 }
 _TYPE_MASK = 0o170000
 _MODE_MASK = 0o7777
+#: What guests may set: set-user-ID, set-group-ID and sticky bits would act on the host.
+PERMISSIONS = 0o777
 _DEVICE_SHIFT = 32
 #: How often a file may be swapped on the host while we open it, before we give up with EBUSY.
 _SWAPS = 4
@@ -93,6 +95,14 @@ class HostMount:
             if number < 0:
                 self.fds.release()
         return HostFd(number, self.fds)
+
+    def set_mode(self, held: HostFd, mode: int) -> None:
+        """Set the permission bits of what a descriptor holds; the others would act on the host."""
+        self.require_writable("setting permissions")
+        try:
+            set_mode_of(held.number, mode & PERMISSIONS)
+        except OSError as error:
+            raise from_host(error, "set permissions") from None
 
     def open_file(self, directory: HostFd, name: bytes, flags: int) -> HostFd:
         """Open for real what is known to be a regular file or a directory; the caller looks again what it got."""

@@ -1,6 +1,7 @@
 """What the guests of one VM may cost on the host's disks: the limits of host mounts, and how they are counted."""
 
 from agentvm.errno import Errno, KernelError
+from agentvm.kernel.vfs.space import Space
 from agentvm.limits.gauge import Ceiling, Gauge
 from agentvm.limits.registry import Registry
 
@@ -77,6 +78,11 @@ class HostQuota:
     def shrink(self, size: int) -> None:
         """Give back what the VM freed."""
         self._write_bytes.release(min(size, self._write_bytes.used))
+
+    @property
+    def space(self) -> Space:
+        """How much the guests may still add."""
+        return Space.under(self._inodes, self._write_bytes)
 
     def add_name(self) -> None:
         """Take one file, directory or link; ENOSPC."""

@@ -112,6 +112,13 @@ class Credentials:
         if count > MAX_GROUPS:
             raise KernelError(Errno.EINVAL, f"{count} groups, and {MAX_GROUPS} are the most")
 
+    @property
+    def owns_by_default(self) -> tuple[int, int] | None:
+        """Who owns the files that the process makes; None for the default owner."""
+        if self.euid == DEFAULT_UID and self.egid == DEFAULT_GID:
+            return None
+        return self.euid, self.egid
+
     def without_effective(self) -> "Credentials":
         """Return these with the effective ids set to the real ones (POSIX_SPAWN_RESETIDS)."""
         return replace(self, euid=self.uid, egid=self.gid)

@@ -1,7 +1,7 @@
 """The descriptors of one process, over open file descriptions that processes may share."""
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import OpenFile
@@ -13,7 +13,7 @@ __all__ = ["CWD_NUMBERS", "FIRST_TAGGED", "Descriptor", "FdTable"]
 FIRST_TAGGED = 0x4000_0003
 #: The lowest number that is no ordinary one.
 _LOWEST_TAGGED = 0x4000_0000
-#: What stands for the working directory where the host ABI takes a directory: AT_FDCWD, and -1.
+#: What stands for the working directory, the first of these, where a call of the host ABI takes a path: AT_FDCWD, -1.
 CWD_NUMBERS = (0xFFFF_FFFE, 0xFFFF_FFFF)
 #: Ordinary descriptors have lower numbers than this, whatever the caps.
 _MOST = 1 << 20
@@ -61,6 +61,8 @@ class FdTable:
         self._next = 0
         #: Every ordinary number that is given out is lower.
         self._limit = _MOST
+        #: Told of each file that a descriptor is closed of; set where the process has record locks.
+        self.on_close: Callable[[OpenFile], None] | None = None
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the ordinary numbers, lowest first."""
@@ -125,7 +127,7 @@ class FdTable:
         descriptor.file.references += 1
         self.by_number[number] = descriptor
         if replaced is not None:
-            _drop(replaced.file)
+            self._drop(replaced.file)
 
     def open_from(self, lowest: int, descriptor: Descriptor) -> int:
         """Put `descriptor` at the lowest free number from `lowest` on: F_DUPFD. EINVAL, EMFILE, ENFILE."""
@@ -169,7 +171,7 @@ class FdTable:
             raise KernelError(Errno.EBADF, f"fd {number} is not open")
         heapq.heappush(self._free, number)
         self._release_slot()
-        _drop(descriptor.file)
+        self._drop(descriptor.file)
 
     def close_from(self, lowest: int) -> None:
         """Close all ordinary descriptors from a number on: close_range(2)."""
@@ -199,7 +201,7 @@ class FdTable:
         del self.by_number[source]
         heapq.heappush(self._free, source)
         self._release_slot()
-        _drop(replaced.file)
+        self._drop(replaced.file)
 
     def inherit(self, parent: "FdTable", keep: Iterable[int]) -> None:
         """Take over the descriptors `keep` of `parent`, at their numbers; EMFILE, ENFILE. Only into an empty table."""
@@ -219,14 +221,13 @@ class FdTable:
     def close_tagged(self) -> None:
         """Take back what the host gave to a program that is replaced."""
         for number in sorted(number for number in self.by_number if number >= _LOWEST_TAGGED):
-            _drop(self.by_number.pop(number).file)
+            self._drop(self.by_number.pop(number).file)
+
+    def _drop(self, file: OpenFile) -> None:
+        if self.on_close is not None:
+            self.on_close(file)
+        file.drop()
 
     def _release_slot(self) -> None:
         self._per_process.release()
         self._per_vm.release()
-
-
-def _drop(file: OpenFile) -> None:
-    file.references -= 1
-    if file.references == 0:
-        file.on_last_close()

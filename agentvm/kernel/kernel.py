@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from agentvm.clock import Clock
 from agentvm.kernel.disk import DiskRates
 from agentvm.kernel.launcher import Launcher, NoLauncher
+from agentvm.kernel.locks import LockTable
 from agentvm.kernel.proc_source import KernelProcSource
 from agentvm.kernel.process import Process
 from agentvm.kernel.process_table import ProcessTable
@@ -43,6 +44,7 @@ class Kernel:
         self.random_bytes = random_bytes
         self.vfs = vfs
         self.processes = ProcessTable(registry)
+        self.locks = LockTable(registry)
         #: Starts what programs spawn; set once, by who has an engine.
         self.launcher: Launcher = NoLauncher()
         self._network: Network | None = None

@@ -4,7 +4,7 @@ A kind overrides what it supports; the rest refuses with the errno that Linux gi
 raises EAGAIN, and the caller waits on `waiters` (see `kernel/wait.py`). All methods need the kernel lock.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentvm.errno import Errno, KernelError
@@ -24,7 +24,7 @@ Buffers = Sequence[memoryview]
 class OpenFile:
     """A reference-counted open file description. The fd tables of processes own the references."""
 
-    __slots__ = ("flags", "references")
+    __slots__ = ("flags", "on_release", "references")
 
     filetype: Filetype = Filetype.UNKNOWN
     #: False for streams: `seek` and the positioned calls then refuse with ESPIPE.
@@ -36,14 +36,26 @@ class OpenFile:
     is_socket: bool = False
     #: True for files and directories in memory or on the host: what the disk rates are about.
     on_disk: bool = False
+    #: True while its opening waits for somebody else: who opens a FIFO waits for the other end, and closes it if not.
+    is_opening: bool = False
     #: True for what no guest can have written: files of read-only mounts.
     is_operators: bool = False
 
     def __init__(self, flags: FdFlags = FdFlags(0)) -> None:
         self.flags = flags
         self.references = 0
+        #: Called right before the last close: what is locked is let go of.
+        self.on_release: Callable[[], None] | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
+    def drop(self) -> None:
+        """Give one reference back; with the last one the file is closed."""
+        self.references -= 1
+        if self.references == 0:
+            if self.on_release is not None:
+                self.on_release()
+            self.on_last_close()
+
     def on_last_close(self) -> None:
         """Give everything back. Called once, when the last descriptor is closed."""
 
@@ -111,6 +123,19 @@ class OpenFile:
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         """Set the times that are given; None leaves one as it is."""
         raise KernelError(Errno.EINVAL)
+
+    def set_mode(self, mode: int) -> None:
+        """Set the permission bits: fchmod(2)."""
+        raise KernelError(Errno.EINVAL)
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        """Set the owner and the group: fchown(2), once it was asked who may."""
+        raise KernelError(Errno.EINVAL)
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of data are kept for this file; holes are none."""
+        return self.stat().size
 
     def truncate(self, size: int) -> None:
         raise KernelError(Errno.EINVAL)

@@ -26,7 +26,7 @@ class Pipe(ByteQueue):
     The registry knows its gauge for as long as both ends are there: without one of them nothing more goes in.
     """
 
-    __slots__ = ("_gauge", "_hungry", "_registry", "_stuck", "readers", "room_waiters", "waiters", "writers")
+    __slots__ = ("_gauge", "_hungry", "_registry", "_stuck", "is_full", "readers", "room_waiters", "waiters", "writers")
 
     #: Whether an end that is gone can come back: that of a FIFO. What was written then waits for it.
     reopens = False
@@ -41,6 +41,8 @@ class Pipe(ByteQueue):
         super().__init__(self._gauge, full=Full.BLOCKS, whole=PIPE_BUF)
         self.readers = 0
         self.writers = 0
+        #: Whether it was full when its last reader went, and what was in it with that: poll(2) goes on to say so.
+        self.is_full = False
         # Who sleeps in a read or a write, first come first served: as many as there are running processes at most.
         self._hungry: list[Lent] = []
         self._stuck: list[Lent] = []
@@ -136,6 +138,7 @@ class Pipe(ByteQueue):
         if self._is_over():
             self._registry.close_object(self._gauge)
         if self.readers == 0 and not (self.reopens and self.writers):
+            self.is_full = self.is_full or not self.has_room()
             self.clear()
         self.waiters.notify()
         if self.room_waiters is not self.waiters:
@@ -217,9 +220,9 @@ class PipeWriter(_PipeEnd):
         self.pipe.lend(lent, reads=False)
 
     def readiness(self) -> int:
-        if self.pipe.readers == 0:
-            return Readiness.WRITE | Readiness.ERROR
-        return Readiness.WRITE if self.pipe.has_room() else Readiness.NONE
+        pipe = self.pipe
+        ready = Readiness.WRITE if pipe.has_room() and not pipe.is_full else Readiness.NONE
+        return ready if pipe.readers else ready | Readiness.ERROR
 
     def on_last_close(self) -> None:
         self.pipe.lose(reader=False)

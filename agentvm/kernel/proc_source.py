@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agentvm.kernel.process import Process, ProcessState
+from agentvm.kernel.rlimits import Resource, limits_of
 from agentvm.kernel.vfs.open_process import OpenProcess
 from agentvm.limits.usage import LimitUsage
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from agentvm.kernel.kernel import Kernel
 
 __all__ = ["KernelProcSource"]
-
-_STATES = {ProcessState.RUNNING: "R", ProcessState.ZOMBIE: "Z", ProcessState.REAPED: "X"}
 
 
 class KernelProcSource:
@@ -36,6 +35,10 @@ class KernelProcSource:
                 return self._describe(process)
         return None
 
+    def load(self) -> tuple[Sequence[str], int]:
+        table = self._kernel.processes
+        return [process.state_letter for process in table], table.last_pid
+
     def memory(self) -> tuple[int, int]:
         gauge = self._kernel.registry.gauge("max_memory_bytes")
         return int(min(gauge.cap, 1 << 50)), int(gauge.used)
@@ -55,17 +58,23 @@ class KernelProcSource:
 
     def _describe(self, process: Process) -> OpenProcess:
         image = process.image
+        has_ended = process.state is not ProcessState.RUNNING
         return OpenProcess(
             pid=process.pid,
             ppid=process.ppid,
+            pgid=process.pgid,
+            sid=process.sid,
             name=image.name,
-            state="T" if process.is_stopped else _STATES[process.state],
-            argv=image.argv,
-            environ=image.environ,
+            state=process.state_letter,
+            exe=None if has_ended else image.exe,
+            argv=() if has_ended else image.argv,
+            environ=() if has_ended else image.environ,
             cwd=image.cwd,
             umask=process.umask,
             cpu_time_ns=process.cpu_time_ns(),
             memory_bytes=int(process.gauges.gauge("max_memory_per_process_bytes").used),
             files={number: descriptor.file for number, descriptor in process.fds.by_number.items()},
-            limits=process.gauges.caps,
+            limits=lambda: {resource: limits_of(process, resource) for resource in Resource},
+            credentials=process.credentials,
+            signals=process.signals.masks(),
         )

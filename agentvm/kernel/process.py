@@ -54,6 +54,8 @@ class Image:
     environ: tuple[bytes, ...] = ()
     cwd: bytes = b"/"
     name: str = ""
+    #: Where the program lies in the VM's files; None for one that the host brought.
+    exe: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,15 @@ class Process:
     @property
     def is_stopped(self) -> bool:
         return self.stopped_by is not None
+
+    @property
+    def state_letter(self) -> str:
+        """What it is at, as proc(5) writes it: R runs or waits to, S sleeps, T is stopped, Z has ended."""
+        if self.state is not ProcessState.RUNNING:
+            return "Z" if self.state is ProcessState.ZOMBIE else "X"
+        if self.stopped_by is not None:
+            return "T"
+        return "S" if self.is_asleep else "R"
 
     @property
     def is_interrupted(self) -> bool:

@@ -33,6 +33,11 @@ class ProcessTable:
     def __len__(self) -> int:
         return len(self._by_pid)
 
+    @property
+    def last_pid(self) -> int:
+        """The number of the process that was made last."""
+        return self._last_pid
+
     def find(self, pid: int) -> Process | None:
         """Return a process that runs or is a zombie, None if there is none."""
         return self._by_pid.get(pid)

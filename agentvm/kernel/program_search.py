@@ -16,10 +16,10 @@ __all__ = ["Found", "Search", "absolute_path"]
 
 _MAGIC = b"\0asm"
 #: The first line of a script counts up to here, and so many interpreters may be scripts themselves (binfmt_script.c).
-_LINE_BYTES, _MOST_INTERPRETERS = 256, 4
+_LINE_BYTES, _MOST_INTERPRETERS = 256, 5
 _EXECUTABLE = 0o111
-#: Where execvp(3) goes on to the next directory of PATH.
-_GOES_ON = frozenset({Errno.ENOENT, Errno.ENOTDIR, Errno.EACCES, Errno.ENAMETOOLONG, Errno.ELOOP})
+#: Where execvp(3) goes on to the next directory of PATH, in glibc and in musl.
+_GOES_ON = frozenset({Errno.ENOENT, Errno.ENOTDIR, Errno.EACCES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ class Search:
             return self._interpret(absolute_path(name, self._cwd), name, argv)
         refusal: KernelError | None = None
         for directory in search_path.split(b":"):
-            path = absolute_path(directory + b"/" + name if directory else name, self._cwd)
+            path = directory + b"/" + name if directory else name
             try:
-                return self._interpret(path, path, argv)
+                return self._interpret(absolute_path(path, self._cwd), path, argv)
             except KernelError as error:
                 if error.errno not in _GOES_ON:
                     raise
@@ -81,7 +81,12 @@ class Search:
             file.references -= 1
 
     def _interpret(self, path: bytes, shown: bytes, argv: tuple[bytes, ...], left: int = _MOST_INTERPRETERS) -> Found:
-        file = self._vfs.open_at(self._root, path, root=self._root, confined=False)
+        try:
+            file = self._vfs.open_at(self._root, path, root=self._root, confined=False)
+        except KernelError as error:
+            if error.errno is not Errno.ENXIO:
+                raise
+            raise KernelError(Errno.EACCES, f"{path!r} is no regular file") from None
         try:
             _check(file, path)
             found = self._take(file, path, shown, argv, left)
@@ -104,7 +109,7 @@ class Search:
             raise KernelError(Errno.ELOOP, f"{path!r}: more than {_MOST_INTERPRETERS} interpreters")
         interpreter, option = _first_line(start)
         if not interpreter:
-            raise KernelError(Errno.ENOEXEC, f"{path!r} names no interpreter")
+            raise KernelError(Errno.ENOEXEC, f"{path!r} names no interpreter, or one that is too long")
         arguments = (interpreter, *([option] if option else []), shown, *argv[1:])
         return self._interpret(absolute_path(interpreter, self._cwd), interpreter, arguments, left - 1)
 
@@ -116,7 +121,9 @@ def _check(file: OpenFile, path: bytes) -> None:
 
 
 def _first_line(start: bytes) -> tuple[bytes, bytes]:
-    """Return the interpreter that a script names, and its one argument."""
+    """Return the interpreter that a script names, and its one argument. No interpreter if it is longer than `start`."""
+    if len(start) == _LINE_BYTES and len(start[2:].lstrip(b" \t").split(maxsplit=1)) == 1 and b"\n" not in start:
+        return b"", b""
     line = start[2:].partition(b"\n")[0].strip(b" \t")
     interpreter, _, option = line.replace(b"\t", b" ").partition(b" ")
     return interpreter, option.strip(b" ")

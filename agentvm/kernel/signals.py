@@ -134,6 +134,16 @@ class SignalState:
         if self.is_ignored(signal):
             self.pending &= ~bit_of(signal)
 
+    def masks(self) -> tuple[int, int, int, int]:
+        """Return what waits, is blocked, ignored by choice, and handled: a bit for each signal."""
+        ignored = handled = 0
+        for signal, disposition in self.dispositions.items():
+            if disposition.reaction is Reaction.IGNORE:
+                ignored |= bit_of(signal)
+            elif disposition.reaction is Reaction.HANDLER:
+                handled |= bit_of(signal)
+        return self.pending, self.blocked, ignored, handled
+
     def take(self) -> Delivery | None:
         """Take the lowest signal whose handler is to run, blocking what it blocks. None if there is none."""
         due = self.pending & ~self.blocked

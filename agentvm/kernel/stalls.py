@@ -88,8 +88,8 @@ class StallWatch:
                 process.kill(Signal.SIGKILL, Cause(CauseKind.STALL, f"{stall.describe()}: killed by SIGKILL"))
 
     def _is_stuck(self, process: "Process") -> bool:
-        """Whether nobody but the VM's processes could have this one go on. One that is ending will be heard of once more;
-        signals to what the host started are the host's to send."""
+        """Whether nobody but the VM's processes could have this one go on. One that is ending will be heard of once
+        more; signals to what the host started are the host's to send."""
         queues = self._sleepers.get(process)
         if queues is None or process.waiter.is_woken or process.ending is not None or process.has_timer:
             return False

@@ -27,9 +27,53 @@ __all__ = [
     "block_until",
 ]
 
-#: The kernel's locks and events: the only threads API that the rest of the kernel may use.
+#: The kernel's locks: with `Event` the only threads API that the rest of the kernel may use.
 Lock = threading.Lock
-Event = threading.Event
+
+
+class Event:
+    """Something that happens once. Any thread may set it, or wait for it.
+
+    Not a `threading.Event`: an exception out of a signal's handler, such as KeyboardInterrupt, in the wait for that one
+    may release a lock which the thread that sets it holds, and then fails both.
+    """
+
+    __slots__ = ("_gates", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._gates: list[threading.Lock] = []  # one for each thread that waits
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True  # whoever comes from now on does not wait
+        while True:
+            try:
+                gate = self._gates.pop()
+            except IndexError:
+                return
+            gate.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, at most `timeout` seconds; return whether it is."""
+        if not self._is_set:
+            gate = threading.Lock()
+            gate.acquire()
+            self._gates.append(gate)
+            try:
+                if not self._is_set:
+                    gate.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+            finally:
+                self._forget(gate)
+        return self._is_set
+
+    def _forget(self, gate: threading.Lock) -> None:
+        try:
+            self._gates.remove(gate)
+        except ValueError:
+            pass  # `set` has just taken it
 
 
 class Readiness:

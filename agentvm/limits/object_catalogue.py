@@ -19,6 +19,10 @@ class ObjectLimits:
         Kind.GAUGE, Scope.VM, Unit.COUNT, 128, Errno.ENFILE, "pipe, open of a FIFO: ENFILE",
         "Pipes that programs made, and FIFOs that are open.",
     )  # fmt: skip
+    max_file_locks: Amount = limit(
+        Kind.GAUGE, Scope.VM, Unit.COUNT, 1024, Errno.ENOLCK, "flock, fcntl: ENOLCK",
+        "Locks on files: one for each open file that is locked, and for each range that a process has locked.",
+    )  # fmt: skip
     max_connections: Amount = limit(
         Kind.GAUGE, Scope.VM, Unit.COUNT, 128, Errno.ENOBUFS, "connect: ENOBUFS; accept: ENFILE, and it stays queued",
         "Ends of connections, by connect and by accept, of all processes together.",

@@ -2,6 +2,8 @@
 #ifndef __wasilibc___struct_rusage_h
 #define __wasilibc___struct_rusage_h
 
+#pragma GCC system_header
+
 #include <__struct_timeval.h>
 
 struct rusage {

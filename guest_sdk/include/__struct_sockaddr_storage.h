@@ -2,6 +2,8 @@
 #ifndef __wasilibc___struct_sockaddr_storage_h
 #define __wasilibc___struct_sockaddr_storage_h
 
+#pragma GCC system_header
+
 #include <__typedef_sa_family_t.h>
 
 struct sockaddr_storage {

@@ -2,6 +2,8 @@
 #ifndef AGENTVM_FCNTL_H
 #define AGENTVM_FCNTL_H
 
+#pragma GCC system_header
+
 #include_next <fcntl.h>
 
 #ifdef __cplusplus

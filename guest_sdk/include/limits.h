@@ -2,6 +2,8 @@
 #ifndef AGENTVM_LIMITS_H
 #define AGENTVM_LIMITS_H
 
+#pragma GCC system_header
+
 #include_next <limits.h>
 
 #ifndef PIPE_BUF

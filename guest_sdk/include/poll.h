@@ -2,6 +2,8 @@
 #ifndef _POLL_H
 #define _POLL_H
 
+#pragma GCC system_header
+
 #include <features.h>
 
 #define __NEED_time_t

@@ -3,6 +3,8 @@
 #ifndef _SIGNAL_H
 #define _SIGNAL_H
 
+#pragma GCC system_header
+
 #include <features.h>
 
 #define __NEED_size_t

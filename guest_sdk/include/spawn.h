@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SPAWN_H
 #define AGENTVM_SPAWN_H
 
+#pragma GCC system_header
+
 #include <signal.h>
 #include <sys/types.h>
 #include_next <spawn.h>

@@ -2,6 +2,8 @@
 #ifndef AGENTVM_STDIO_H
 #define AGENTVM_STDIO_H
 
+#pragma GCC system_header
+
 /* wasi-libc declares tmpfile and tmpnam as deprecated, because it has neither. */
 #pragma push_macro("__deprecated__")
 #define __deprecated__(text)

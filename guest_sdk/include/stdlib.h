@@ -2,6 +2,8 @@
 #ifndef AGENTVM_STDLIB_H
 #define AGENTVM_STDLIB_H
 
+#pragma GCC system_header
+
 #include_next <stdlib.h>
 
 #ifdef __cplusplus
@@ -29,7 +31,6 @@ int mkostemp(char *, int);
 int mkostemps(char *, int, int);
 char *mkdtemp(char *);
 char *mktemp(char *);
-int getloadavg(double *, int);
 void *reallocarray(void *, size_t, size_t);
 int getloadavg(double[], int);
 

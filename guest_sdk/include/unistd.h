@@ -2,6 +2,8 @@
 #ifndef AGENTVM_UNISTD_H
 #define AGENTVM_UNISTD_H
 
+#pragma GCC system_header
+
 /* Without this, wasi-libc's getpid() is declared as deprecated. */
 #ifndef _WASI_EMULATED_GETPID
 #define _WASI_EMULATED_GETPID

@@ -37,7 +37,13 @@ static int unix_text(char *text, const struct sockaddr_un *address, socklen_t le
   if (address->sun_path[0] == '\0')
     return hex_text(text, "unix-abstract:", (const unsigned char *)address->sun_path + 1, room - 1);
   memcpy(name, address->sun_path, room);
-  if (__agentvm_absolute(path, sizeof path, name) != 0) return -1;
+  /* The host knows where this program started: so long as it is there, names stay as they were given. */
+  __agentvm_cwd();
+  if (__agentvm_moved) {
+    if (__agentvm_absolute(path, sizeof path, name) != 0) return -1;
+  } else {
+    strcpy(path, name);
+  }
   size_t path_len = strlen(path);
   if (path_len > ADDRESS_TEXT / 2 - sizeof "unix-path-hex:") {
     errno = ENAMETOOLONG;
@@ -54,7 +60,7 @@ int __agentvm_address_text(char *text, const struct sockaddr *address, socklen_t
     return -1;
   }
   if (address->sa_family == AF_UNIX) return unix_text(text, (const struct sockaddr_un *)address, len);
-  if (address->sa_family == AF_INET) {
+  if (address->sa_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
     const struct sockaddr_in *in = (const struct sockaddr_in *)address;
     inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
     return snprintf(text, ADDRESS_TEXT, "%s:%u", host, ntohs(in->sin_port));
@@ -64,7 +70,7 @@ int __agentvm_address_text(char *text, const struct sockaddr *address, socklen_t
     inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
     return snprintf(text, ADDRESS_TEXT, "[%s]:%u", host, ntohs(in6->sin6_port));
   }
-  errno = address->sa_family == AF_INET6 ? EINVAL : EAFNOSUPPORT;
+  errno = address->sa_family == AF_INET || address->sa_family == AF_INET6 ? EINVAL : EAFNOSUPPORT;
   return -1;
 }
 

@@ -30,7 +30,10 @@ int execve(const char *path, char *const argv[], char *const env[]) {
   char exe[PATH_MAX];
   struct image image;
   int32_t error = ENOMEM;
-  if (__agentvm_absolute(exe, sizeof exe, path) != 0) return -1;
+  /* The host knows where this program started: so long as it is there, a script hears its name as it was given. */
+  __agentvm_cwd();
+  if (!__agentvm_moved && strlen(path) < sizeof exe) strcpy(exe, path);
+  else if (__agentvm_absolute(exe, sizeof exe, path) != 0) return -1;
   if (pack(&image, argv, env) == 0)
     error = abi_exec(exe, strlen(exe), image.argv, image.argv_len, image.env, image.env_len, NULL, 0);
   return unpack(&image, error);

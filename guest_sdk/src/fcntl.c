@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <wasi/api.h>
 
@@ -31,12 +30,17 @@ static int duplicate(int fd, int minimum, int cloexec) {
   return copy;
 }
 
+/* Not fstat, whose host calls would be in every program that calls fcntl. */
+static off_t size_of(int fd) {
+  __wasi_filestat_t status;
+  return result(__wasi_fd_filestat_get((__wasi_fd_t)fd, &status)) == 0 ? (off_t)status.size : -1;
+}
+
 /* The host counts from the start of the file. */
 static int absolute_start(int fd, const struct flock *lock, int64_t *start) {
-  struct stat status;
   off_t base = 0;
   if (lock->l_whence == SEEK_CUR) base = lseek(fd, (off_t)0, (int)SEEK_CUR);
-  else if (lock->l_whence == SEEK_END) base = fstat(fd, &status) == 0 ? status.st_size : -1;
+  else if (lock->l_whence == SEEK_END) base = size_of(fd);
   else if (lock->l_whence != SEEK_SET) {
     errno = EINVAL;
     return -1;

@@ -178,6 +178,21 @@ OVERRIDE int unlinkat(int dirfd, const char *path, int flags) {
 OVERRIDE int unlink(const char *path) { return __wasilibc_unlinkat(AT_FDCWD, path); }
 OVERRIDE int rmdir(const char *path) { return __wasilibc_rmdirat(AT_FDCWD, path); }
 
+OVERRIDE int truncate(const char *path, off_t length) {
+  struct stat status;
+  if (stat(path, &status) != 0) return -1;
+  if (!S_ISREG(status.st_mode)) { /* opening a FIFO would wait for who reads it */
+    errno = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
+    return -1;
+  }
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  int done = ftruncate(fd, length), error = errno;
+  close(fd);
+  errno = error;
+  return done;
+}
+
 OVERRIDE int remove(const char *path) {
   if (unlink(path) == 0) return 0;
   return errno == EISDIR || errno == EPERM ? rmdir(path) : -1;

@@ -84,7 +84,8 @@ static void give_rights(struct msghdr *message, const int32_t *rights, size_t co
 
 static int32_t receive_rights(int fd, struct msghdr *message, void *data, size_t len, int flags, ssize_t *got) {
   int32_t rights[MAX_RIGHTS];
-  size_t received, count, room = (message->msg_controllen - CMSG_LEN(0)) / sizeof(int);
+  size_t control = message->msg_control ? message->msg_controllen : 0;
+  size_t received, count, room = control > CMSG_LEN(0) ? (control - CMSG_LEN(0)) / sizeof(int) : 0;
   uint32_t told;
   if (room > MAX_RIGHTS) room = MAX_RIGHTS;
   int32_t error = abi_recvmsg_rights(fd, data, len, rights, room, flags, &received, &count, &told);
@@ -97,13 +98,23 @@ static int32_t receive_rights(int fd, struct msghdr *message, void *data, size_t
   return 0;
 }
 
+/* On a stream, MSG_TRUNC would throw the data away. */
+static int is_datagram(int fd) {
+  int type = 0;
+  socklen_t len = sizeof type;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM;
+}
+
 static ssize_t receive_plain(int fd, struct msghdr *message, void *data, size_t len, int flags) {
-  ssize_t got = recvfrom(fd, data, len, flags, message->msg_name, message->msg_name ? &message->msg_namelen : NULL);
+  socklen_t *name_len = message->msg_name ? &message->msg_namelen : NULL;
+  int whole = flags & MSG_TRUNC || is_datagram(fd) ? MSG_TRUNC : 0;
+  ssize_t got = recvfrom(fd, data, len, flags | whole, message->msg_name, name_len);
   if (got < 0) return -1;
+  size_t stored = (size_t)got < len ? (size_t)got : len;
   message->msg_controllen = 0;
   message->msg_flags = (size_t)got > len ? MSG_TRUNC : 0;
-  if (message->msg_iovlen != 1) scatter(message, data, (size_t)got < len ? (size_t)got : len);
-  return got;
+  if (message->msg_iovlen != 1) scatter(message, data, stored);
+  return flags & MSG_TRUNC ? got : (ssize_t)stored;
 }
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
@@ -113,7 +124,7 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
   int32_t error = ENOTSUP;
   char *data = joined(message, len, &owned);
   if (!data && len) return -1;
-  if (message->msg_control && message->msg_controllen >= CMSG_LEN(sizeof(int)))
+  if (message->msg_control || !message->msg_name) /* without room too: MSG_CTRUNC tells of what was dropped */
     error = receive_rights(fd, message, data, len, flags, &got);
   if (error == ENOTSUP || error == ENOTSOCK || error == EINVAL) /* a socket that cannot carry descriptors */
     got = receive_plain(fd, message, data, len, flags);

@@ -28,7 +28,7 @@ static int populated, root = -1;
 static char *first_name; /* the name of entry 0 */
 
 char *__wasilibc_cwd; /* NULL until it is asked for */
-int __agentvm_moved;
+int __agentvm_moved; /* whether that is another directory than entry 0, which the host takes for the current one */
 
 static int add(int fd, const char *name) {
   while (*name == '/') name++;
@@ -125,6 +125,7 @@ const char *__agentvm_cwd(void) {
   if (pwd && strcmp(pwd, entry) != 0 && is_directory(pwd)) {
     char *real = realpath(pwd, NULL);
     __wasilibc_cwd = real ? real : strdup(pwd);
+    __agentvm_moved = 1;
   } else {
     __wasilibc_cwd = strdup(*entry == '/' ? entry : "/");
   }
@@ -210,7 +211,7 @@ OVERRIDE char *getcwd(char *buffer, size_t size) {
   return memcpy(buffer, cwd, len);
 }
 
-OVERRIDE char *get_current_dir_name(void) { return getcwd(NULL, 0); }
+char *get_current_dir_name(void) { return getcwd(NULL, 0); }
 
 /* The host has no chdir: the current directory lives here and goes to a child with posix_spawn or exec. */
 OVERRIDE int chdir(const char *path) {
@@ -227,21 +228,4 @@ OVERRIDE int chdir(const char *path) {
   __wasilibc_cwd = real;
   __agentvm_moved = 1;
   return 0;
-}
-
-OVERRIDE int fchdir(int fd) {
-  struct stat status;
-  char link[32] = "/proc/self/fd/", target[PATH_MAX], digits[12];
-  size_t n = 0;
-  if (fstat(fd, &status) != 0) return -1;
-  if (!S_ISDIR(status.st_mode)) {
-    errno = ENOTDIR;
-    return -1;
-  }
-  for (unsigned rest = (unsigned)fd; n == 0 || rest; rest /= 10) digits[n++] = (char)('0' + rest % 10);
-  for (size_t at = strlen(link); n; at++) link[at] = digits[--n];
-  ssize_t len = readlink(link, target, sizeof target - 1);
-  if (len < 0) return -1;
-  target[len] = '\0';
-  return chdir(target);
 }

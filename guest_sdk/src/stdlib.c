@@ -58,17 +58,6 @@ int system(const char *command) {
   return status;
 }
 
-int getloadavg(double *loads, int count) {
-  double found[3];
-  FILE *file = fopen("/proc/loadavg", "re");
-  if (!file) return -1;
-  int read = fscanf(file, "%lf %lf %lf", &found[0], &found[1], &found[2]);
-  fclose(file);
-  if (read < count) count = read;
-  if (count > 0) memcpy(loads, found, (size_t)count * sizeof *loads);
-  return count;
-}
-
 void *reallocarray(void *old, size_t count, size_t size) {
   size_t bytes;
   if (!__builtin_mul_overflow(count, size, &bytes)) return realloc(old, bytes);

@@ -20,7 +20,8 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 #: The command line, which says when it has begun: what Python does before that is not ours.
 _SAYING_READY = """
 import os, sys
-from agentvm.__main__ import main
+from agentvm.__main__ import _die_of_ctrl_c, main
+_die_of_ctrl_c()  # as main does first
 os.write(1, b"ready\\n")
 sys.exit(main())
 """

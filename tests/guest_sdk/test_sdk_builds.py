@@ -99,6 +99,22 @@ def test_example_builds(name: str, tmp_path: Path) -> None:
     assert found == {key: REFERENCE.get(key) for key in found}
 
 
+HEADERS = sorted(str(path.relative_to(SDK / "include")) for path in (SDK / "include").rglob("*.h"))
+PUBLIC_HEADERS = [name for name in HEADERS if not name.startswith("__")]
+
+
+@pytest.mark.parametrize("language", ["-xc -std=c99 -Wpedantic", "-xc -std=gnu17", "-xc++ -std=c++17"])
+def test_each_header_stands_alone(language: str, tmp_path: Path) -> None:
+    """Each header compiles by itself and twice over, in strict C, in C and in C++."""
+    assert len(PUBLIC_HEADERS) > 20
+    for header in PUBLIC_HEADERS:
+        source = tmp_path / "header.c"
+        source.write_text(f"#include <{header}>\n#include <{header}>\nextern int nothing;\n")
+        flags = [*language.split(), "-Wall", "-Wextra", "-Werror", "-c", "-o", str(tmp_path / "header.o"), str(source)]
+        done = subprocess.run([sys.executable, SDK / "cc.py", *flags], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{header}: {done.stderr}"
+
+
 def test_every_declared_call_is_the_references() -> None:
     """abi.h names no call that the reference lacks, nor declares another type for one."""
     text = re.sub(r"/\*.*?\*/|#define[^\n]*", "", (SDK / "src" / "abi.h").read_text(), flags=re.DOTALL)

@@ -97,9 +97,9 @@ class Stage:
         wanted = 1 if kind is Kind.BUDGET else 2
         assert self.warnings >= wanted, f"{self.warnings} warnings, {wanted} wanted"
         assert self.has_recovered or kind is Kind.BUDGET, "the driver never let it recover"
-        until(lambda: self._heard(EventKind.WARNING) >= self.warnings, "the last warning")
         until(lambda: self._heard(EventKind.REFUSED) >= self.refusals, "the last refusal")
-        assert self._heard(EventKind.WARNING) == self._usage().warnings
+        # A guest may warn once more after the driver's last look, and the listener hears of it later than we see it.
+        until(lambda: self._heard(EventKind.WARNING) == self._usage().warnings, "all warnings, and each once")
         for event in self.events:
             if event.limit == self.limit:
                 assert event.fill_percent >= 80 or kind is Kind.RATE

@@ -6,11 +6,11 @@ Those of the host process are in test_host_limits.py.
 import pytest
 
 from agentvm.limits.catalogue import SPECS
-from tests.limits import crossings_calls, crossings_modules, crossings_objects, crossings_sockets
+from tests.limits import crossings_calls, crossings_guest, crossings_modules, crossings_objects, crossings_sockets
 from tests.limits.crossing import DRIVERS, Stage
 
 #: Where the drivers are: importing them is what declares them.
-PLACES = (crossings_calls, crossings_modules, crossings_objects, crossings_sockets)
+PLACES = (crossings_calls, crossings_guest, crossings_modules, crossings_objects, crossings_sockets)
 
 
 @pytest.mark.parametrize("limit", SPECS)

@@ -119,16 +119,11 @@ def test_64_processes_that_take_all_memory_at_once_share_the_cap_to_the_page() -
     with opened(ROOM, max_memory_bytes=cap, max_processes=80, max_memory_per_process_bytes=cap) as vm:
         process = vm.spawn(install(vm), ["memory", "63"])
         lines = Lines(process)
-        said = [next(lines) for _ in range(3)]
-        assert said[2] == "holding"
-        started, refused = (int(line.split()[1]) for line in said[:2])
+        assert [next(lines) for _ in range(3)] == ["started 63", "answered 63", "holding"]
         usage = vm.usage()["max_memory_bytes"]
-        assert started + refused == 63
-        assert started > 30
         assert usage.peak <= cap
-        assert usage.used % PAGE == 0
-        assert cap - usage.peak < PAGE * 2, "the last pages were not given out"
-        assert usage.refused > started
+        assert cap - usage.used < 2 * PAGE, "malloc asks for a page at least, and there is one"
+        assert usage.refused >= 63
         process.stdin.write(b"\n")
         assert process.wait(HANG_SECONDS).ok
         assert vm.usage()["max_memory_bytes"].used == 0
@@ -194,7 +189,7 @@ def test_who_waits_for_the_host_is_not_stalled() -> None:
         lines = Lines(listener)
         next(lines)
         reader = vm.spawn(GuestFile("/bin/swarm"), ["memory", "0"])  # reads from the host
-        assert [next(Lines(reader)) for _ in range(1)] == ["started 0"]
+        assert next(Lines(reader)) == "started 0"
         gate = threading.Event()
         gate.wait(0.05)
         assert not [stall for stall in stalls if reader.pid in {waits.pid for waits in stall.processes}]

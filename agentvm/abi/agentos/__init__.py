@@ -9,7 +9,9 @@ from agentvm.abi.agentos import (
     account_calls,
     descriptors,
     exec_calls,
+    fs_calls,
     ids,
+    lock_calls,
     net_names,
     net_options,
     net_polls,
@@ -20,7 +22,9 @@ from agentvm.abi.agentos import (
     rlimit_calls,
     signal_calls,
     spawn,
+    system_calls,
     timer_calls,
+    tty_calls,
     user_calls,
     wait_calls,
 )
@@ -37,6 +41,7 @@ _PROCESS = (
     rlimit_calls,
     ids,
     descriptors,
+    lock_calls,
     rights_calls,
     ppoll,
 )
@@ -44,6 +49,9 @@ _PROCESS = (
 #: The calls of each import module, by its name.
 AGENTOS: Mapping[str, CallTable] = {
     "host_process": collect("host_process", _PROCESS),
+    "host_fs": collect("host_fs", (fs_calls,)),
     "host_net": collect("host_net", (net_sockets, net_transfer, net_options, net_polls, net_names)),
     "host_user": collect("host_user", (user_calls, account_calls)),
+    "host_tty": collect("host_tty", (tty_calls,)),
+    "host_system": collect("host_system", (system_calls,)),
 }

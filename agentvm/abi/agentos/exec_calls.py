@@ -27,7 +27,7 @@ _EXEC_ERRORS = SEARCH_ERRORS | {
 def proc_exec(ctx: CallContext, exe: Path, argv: Block, env: Block, cloexec_fds: Pointer, count: Number) -> None:
     """Become the program at this path; the caller goes on as it was if that fails."""
     closed = _read_numbers(ctx, cloexec_fds, count)
-    image, loaded = start_image(ctx, exe, argv, env, b"", None)
+    image, loaded = start_image(ctx, exe, argv, env)
     _become(ctx, image, loaded, closed)
 
 
@@ -52,8 +52,9 @@ def proc_fexec(ctx: CallContext, fd: Fd, argv: Block, env: Block, cloexec_fds: P
             if found.program.file is not file:
                 found.close()
             ctx.drop(file)
-    name = found.program.path.rpartition(b"/")[2].decode("utf-8", "replace")
-    _become(ctx, Image(found.argv, environ, process.image.cwd, name), loaded, closed)
+    path = found.program.path
+    name, exe = path.rpartition(b"/")[2].decode("utf-8", "replace"), None if path == b"/dev/fd/%d" % fd else path
+    _become(ctx, Image(found.argv, environ, process.image.cwd, name, exe), loaded, closed)
 
 
 def _read_numbers(ctx: CallContext, pointer: int, count: int) -> list[int]:

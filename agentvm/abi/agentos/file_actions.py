@@ -1,26 +1,34 @@
 """The file actions of a spawn: records of 24 bytes with a path behind each. Source: posix_spawn_file_actions_*(3)."""
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple
 
+from agentvm.abi.agentos.file_flags import (
+    APPEND,
+    CREAT,
+    DIRECTORY,
+    EXCL,
+    NOFOLLOW,
+    NONBLOCK,
+    RDONLY,
+    SYNCS,
+    TRUNC,
+    WRONLY,
+)
 from agentvm.abi.context import CallContext
 from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, applicable
 from agentvm.errno import Errno, KernelError
-from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.fd_table import Descriptor, FdTable
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.process import Process
 from agentvm.kernel.program_search import absolute_path
-from agentvm.kernel.stat import FdFlags
+from agentvm.kernel.stat import FdFlags, Filetype
 
-__all__ = ["apply_actions", "read_actions"]
+__all__ = ["FileAction", "apply_actions", "directory_after", "read_actions"]
 
 _RECORD = Struct("<IiiiII")
 _CLOSE, _DUP2, _OPEN, _CHDIR, _FCHDIR, _CLOSEFROM = 1, 2, 3, 4, 5, 6
-
-# open(2) flags with the numbers of wasi-libc.
-_APPEND, _NONBLOCK, _SYNCS = 1, 4, 2 | 8 | 16
-_CREAT, _DIRECTORY, _EXCL, _TRUNC = 1 << 12, 2 << 12, 4 << 12, 8 << 12
-_NOFOLLOW, _EXEC, _RDONLY, _SEARCH, _WRONLY = 0x0100_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000
 
 
 class FileAction(NamedTuple):
@@ -38,6 +46,7 @@ def read_actions(ctx: CallContext, block: memoryview) -> list[FileAction]:
     """Return the actions of a block. E2BIG: too many, or too many bytes; EINVAL: one is cut off, or unknown."""
     ceilings = ctx.kernel.registry.ceiling
     ceilings("max_spawn_action_bytes").check(len(block))
+    most = ceilings("max_spawn_actions")
     actions: list[FileAction] = []
     position = 0
     while position < len(block):
@@ -51,12 +60,23 @@ def read_actions(ctx: CallContext, block: memoryview) -> list[FileAction]:
         if not _CLOSE <= command <= _CLOSEFROM:
             raise KernelError(Errno.EINVAL, f"unknown posix_spawn action opcode {command}")
         actions.append(FileAction(command, fd, source, flags, mode, bytes(block[end:position])))
-        if len(actions) > ceilings("max_spawn_actions").top:
-            ceilings("max_spawn_actions").check(len(actions))
+        if len(actions) > most.cap:
+            break
+    most.check(len(actions))  # one call is one look, however many there are
     return actions
 
 
-def apply_actions(ctx: CallContext, child: Process, actions: list[FileAction]) -> None:
+def directory_after(actions: Iterable[FileAction], cwd: bytes, fds: FdTable) -> bytes:
+    """Return where the actions will lead a child that starts at `cwd` and inherits `fds`; it may not be there."""
+    for action in actions:
+        if action.command == _CHDIR:
+            cwd = absolute_path(action.path, cwd)
+        elif action.command == _FCHDIR and action.fd in fds.by_number:
+            cwd = fds.get(action.fd).preopen or cwd
+    return cwd
+
+
+def apply_actions(ctx: CallContext, child: Process, actions: Iterable[FileAction]) -> None:
     """Do what was asked for, in its order, in the process that is being made."""
     fds = child.fds
     for action in actions:
@@ -75,7 +95,10 @@ def apply_actions(ctx: CallContext, child: Process, actions: list[FileAction]) -
         elif action.command == _CHDIR:
             _enter(ctx, child, absolute_path(action.path, child.image.cwd))
         elif action.command == _FCHDIR:
-            path = fds.get(action.fd).preopen
+            descriptor = fds.get(action.fd)
+            path = descriptor.preopen
+            if descriptor.file.filetype is not Filetype.DIRECTORY:
+                raise KernelError(Errno.ENOTDIR, f"fd {action.fd} is no directory")
             if path is None:
                 raise KernelError(Errno.ENOTSUP, "only a preopened directory has a path to change to")
             _enter(ctx, child, path)
@@ -105,7 +128,7 @@ def _open(ctx: CallContext, child: Process, action: FileAction) -> tuple[OpenFil
         raise KernelError(Errno.EBADF, f"fd {action.fd}")
     if not action.path:
         raise KernelError(Errno.ENOENT, "an empty path")
-    write, read = bool(flags & _WRONLY), bool(flags & _RDONLY) or not flags & _WRONLY
+    write, read = bool(flags & WRONLY), bool(flags & RDONLY) or not flags & WRONLY
     file = vfs.open_at(
         vfs.root,
         absolute_path(action.path, child.image.cwd),
@@ -113,13 +136,18 @@ def _open(ctx: CallContext, child: Process, action: FileAction) -> tuple[OpenFil
         confined=False,
         read=read,
         write=write,
-        create=bool(flags & _CREAT),
-        exclusive=bool(flags & _CREAT and flags & _EXCL),
-        directory=bool(flags & (_DIRECTORY & ~_CREAT)),
-        truncate=bool(flags & _TRUNC),
-        follow=not flags & _NOFOLLOW,
+        create=bool(flags & CREAT),
+        exclusive=bool(flags & CREAT and flags & EXCL),
+        directory=bool(flags & (DIRECTORY & ~CREAT)),
+        truncate=bool(flags & TRUNC),
+        follow=not flags & NOFOLLOW,
         mode=action.mode & 0o7777 & ~child.umask,
-        flags=FdFlags(flags & (_APPEND | _NONBLOCK | _SYNCS)),
+        flags=FdFlags(flags & (APPEND | NONBLOCK | SYNCS)),
+        maker=child.credentials,
+        waits=True,
     )
+    if file.is_opening:
+        with child.when_killed(ctx.process.waiter.wake):
+            ctx.await_opening(file, child)
     refused = (0 if read else FD_READ) | (0 if write else FD_WRITE)
     return file, DIRECTORY_INHERITING & ~refused

@@ -1,8 +1,8 @@
 """host_process: starting a program. Source: posix_spawn(3); record layouts of the agentOS host ABI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from agentvm.abi.agentos.file_actions import apply_actions, read_actions
+from agentvm.abi.agentos.file_actions import FileAction, apply_actions, directory_after, read_actions
 from agentvm.abi.agentos.strings import read_strings
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import Block, NewPid, Number, Path, Signed
@@ -29,7 +29,7 @@ SEARCH_ERRORS = {
     Errno.EACCES: "it is not executable or no regular file, or the process was not given the root directory",
     Errno.ENOEXEC: "it is neither a module that runs here nor a script, or a cap on modules or compiling is passed",
     Errno.ENOTDIR: "a part of the path is not a directory",
-    Errno.ELOOP: "max_symlinks is passed, or a script's interpreters are scripts four times over",
+    Errno.ELOOP: "max_symlinks is passed, or a script's interpreters are scripts five times over",
     Errno.ENAMETOOLONG: "max_path_bytes or max_name_bytes is passed",
     Errno.E2BIG: "max_argv_bytes, max_env_bytes or a cap on file actions is passed",
     Errno.EINVAL: "a list of strings lacks its last NUL, or a file action is cut off or unknown",
@@ -72,6 +72,7 @@ def proc_spawn_v4(
     sched_priority: Signed,
 ) -> NewPid:
     """Start a program, found along `search_path` where there is one, and return its process."""
+    steps = read_actions(ctx, actions)
     return _spawn(
         ctx,
         exe,
@@ -82,13 +83,14 @@ def proc_spawn_v4(
         lambda child: _set_up(
             ctx,
             child,
-            actions,
+            steps,
             flags=attr_flags,
             defaults=sigdefault_lo | sigdefault_hi << 32,
             mask=sigmask_lo | sigmask_hi << 32,
             pgroup=pgroup,
         ),
         attr_flags,
+        steps,
     )
 
 
@@ -138,6 +140,7 @@ def _spawn(
     search_path: bytes | None,
     set_up: Callable[[Process], None],
     flags: int,
+    steps: Sequence[FileAction] = (),
 ) -> int:
     """Find, load, make, start. Until the last step nothing has happened; after it the process runs."""
     if flags & ~_ALL_FLAGS:
@@ -145,7 +148,7 @@ def _spawn(
     if flags & _SETSID and flags & _SETPGROUP:
         raise KernelError(Errno.EPERM, "a session's leader has a group of its own")
     kernel, parent = ctx.kernel, ctx.process
-    image, loaded = start_image(ctx, exe, argv, env, cwd, search_path)
+    image, loaded = start_image(ctx, exe, argv, env, cwd=cwd, search_path=search_path, steps=steps)
     with kernel.lock:
         child = kernel.processes.spawn(image, parent.root, parent=parent)
         try:
@@ -168,25 +171,41 @@ def _spawn(
 
 
 def start_image(
-    ctx: CallContext, exe: bytes, argv: memoryview, env: memoryview, cwd: bytes, search_path: bytes | None
+    ctx: CallContext,
+    exe: bytes,
+    argv: memoryview,
+    env: memoryview,
+    *,
+    cwd: bytes = b"",
+    search_path: bytes | None = None,
+    steps: Sequence[FileAction] = (),
 ) -> tuple[Image, Loaded]:
-    """Find and load a program. Without the kernel lock: loading may take long, and a kill ends it."""
+    """Find and load a program, from where `steps` will lead. Without the kernel lock: loading may take long, and a kill
+    ends it."""
     kernel, process = ctx.kernel, ctx.process
     arguments, environ = read_strings(ctx, argv, "max_argv_bytes"), read_strings(ctx, env, "max_env_bytes")
     where = absolute_path(cwd, process.image.cwd) if cwd else process.image.cwd
     with kernel.lock:
-        found = Search(kernel.vfs, process.root, where).find(exe, arguments, search_path)
+        start = directory_after(steps, where, process.fds)
+        found = Search(kernel.vfs, process.root, start).find(exe, arguments, search_path)
     try:
         loaded = kernel.launcher.load(found.program)
     finally:
         with kernel.lock:
             found.close()
     name = found.program.path.rpartition(b"/")[2].decode("utf-8", "replace")
-    return Image(found.argv, environ, where, name), loaded
+    return Image(found.argv, environ, where, name, found.program.path), loaded
 
 
 def _set_up(
-    ctx: CallContext, child: Process, actions: memoryview, *, flags: int, defaults: int, mask: int, pgroup: int
+    ctx: CallContext,
+    child: Process,
+    steps: Sequence[FileAction],
+    *,
+    flags: int,
+    defaults: int,
+    mask: int,
+    pgroup: int,
 ) -> None:
     """Give a process what posix_spawn(3) says, in its order: attributes, then descriptors and file actions."""
     kernel, parent = ctx.kernel, ctx.process
@@ -203,7 +222,7 @@ def _set_up(
     if flags & _RESETIDS:
         child.credentials = child.credentials.without_effective()
     child.fds.inherit(parent.fds, list(parent.fds))
-    apply_actions(ctx, child, read_actions(ctx, actions))
+    apply_actions(ctx, child, steps)
     child.fds.close_on_exec()
 
 

@@ -1,6 +1,7 @@
 """preview1: reading, writing and seeking through descriptors. Source: readv(2), preadv(2), lseek(2)."""
 
 from agentvm.abi.context import CallContext
+from agentvm.abi.file_size import clip, tell_too_big
 from agentvm.abi.params import Fd, FileDelta, FileSize, ReadBuffers, Size, WhenceNumber, WriteBuffers
 from agentvm.abi.rights import FD_READ, FD_WRITE, Rights
 from agentvm.abi.syscall import Disk, syscall
@@ -21,7 +22,7 @@ _READ_ERRORS = {
 _WRITE_ERRORS = {
     Errno.EBADF: "fd is not open, not open for writing, or a directory",
     Errno.ENOSPC: "max_filesystem_bytes, max_temp_storage_bytes, max_host_write_bytes or max_log_bytes is reached",
-    Errno.EFBIG: "max_file_bytes is reached",
+    Errno.EFBIG: "max_file_bytes or RLIMIT_FSIZE is reached",
     Errno.EDQUOT: "the host's disk quota is reached",
     Errno.EIO: "the host's disk failed",
 }
@@ -68,7 +69,11 @@ def fd_write(ctx: CallContext, fd: Fd, iovs: WriteBuffers) -> Size:
     file = descriptor.file
     if file.is_stream:
         return ctx.write(file, iovs)
-    return file.write_nowait(iovs)
+    try:
+        return file.write_nowait(iovs if ctx.process.rlimits is None else clip(ctx, file, iovs))
+    except KernelError as error:
+        tell_too_big(ctx, error)
+        raise
 
 
 @syscall(_READ_ERRORS | _POSITIONED, disk=Disk.READ)
@@ -80,7 +85,12 @@ def fd_pread(ctx: CallContext, fd: Fd, iovs: ReadBuffers, offset: FileSize) -> S
 @syscall(_WRITE_ERRORS | _POSITIONED, disk=Disk.WRITE)
 def fd_pwrite(ctx: CallContext, fd: Fd, iovs: WriteBuffers, offset: FileSize) -> Size:
     """Write to a file at `offset`; the descriptor's own offset stays."""
-    return _positioned(ctx, fd, FD_WRITE).pwrite(iovs, _checked(offset))
+    file, offset = _positioned(ctx, fd, FD_WRITE), _checked(offset)
+    try:
+        return file.pwrite(iovs if ctx.process.rlimits is None else clip(ctx, file, iovs, offset), offset)
+    except KernelError as error:
+        tell_too_big(ctx, error)
+        raise
 
 
 @syscall(_NO_OFFSET | {Errno.EINVAL: "whence is unknown, or the new offset is negative"})

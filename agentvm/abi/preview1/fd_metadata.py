@@ -1,6 +1,7 @@
 """preview1: attributes of open files. Source: fstat(2), ftruncate(2), futimens(3), posix_fallocate(3), fsync(2)."""
 
 from agentvm.abi.context import CallContext
+from agentvm.abi.file_size import check_size, tell_too_big
 from agentvm.abi.params import Advice, Fd, FileSize, FstFlags, Stat, Timestamp
 from agentvm.abi.rights import Rights
 from agentvm.abi.syscall import Disk, syscall
@@ -61,7 +62,12 @@ def fd_filestat_set_size(ctx: CallContext, fd: Fd, size: FileSize) -> None:
     file = ctx.file(fd, _FD_FILESTAT_SET_SIZE)
     if size > _LARGEST_SIZE:
         raise KernelError(Errno.EINVAL, f"size {size} is negative as a signed number")
-    file.truncate(size)
+    try:
+        check_size(ctx, file, size)
+        file.truncate(size)
+    except KernelError as error:
+        tell_too_big(ctx, error)
+        raise
 
 
 @syscall(
@@ -109,7 +115,12 @@ def fd_allocate(ctx: CallContext, fd: Fd, offset: FileSize, length: FileSize) ->
         raise KernelError(Errno.EINVAL, f"{length} bytes at {offset}")
     if offset + length > _LARGEST_SIZE:
         raise KernelError(Errno.EFBIG, f"{length} bytes at {offset}")
-    file.allocate(offset, length)
+    try:
+        check_size(ctx, file, offset + length)
+        file.allocate(offset, length)
+    except KernelError as error:
+        tell_too_big(ctx, error)
+        raise
 
 
 @syscall(

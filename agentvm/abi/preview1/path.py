@@ -1,6 +1,7 @@
 """preview1: calls on paths below an open directory. Source: openat(2), renameat(2), linkat(2), symlinkat(2) ...
 
-No path leads out of the directory that it starts from: see docs/rationale.md, "Why paths are confined".
+No path of a plain preview1 program leads out of the directory that it starts from: see docs/rationale.md, "Why paths
+are confined", and `CallContext.at` for programs of the host ABI.
 """
 
 from agentvm.abi.context import CallContext
@@ -49,8 +50,11 @@ _PATH_RENAME_TARGET = int(Rights.PATH_RENAME_TARGET)
 _PATH_SYMLINK = int(Rights.PATH_SYMLINK)
 _PATH_UNLINK_FILE = int(Rights.PATH_UNLINK_FILE)
 _CREAT, _DIRECTORY, _EXCL, _TRUNC = 1, 2, 4, 8
+_DATA = FD_READ | FD_WRITE
 _FOLLOW = 1
 _ALL_FDFLAGS = 0x1F
+#: What the host ABI adds to `$fdflags`: O_DIRECT, which changes nothing here.
+_DIRECT = 0x20
 _FLAGS = [FdFlags(bits) for bits in range(_ALL_FDFLAGS + 1)]  # making one from a number costs a microsecond
 _OPEN = int(Rights.PATH_OPEN)
 _CREATE_FILE = int(Rights.PATH_CREATE_FILE)
@@ -85,11 +89,13 @@ _CHANGE_ERRORS = _LOOKUP_ERRORS | {
         Errno.EISDIR: "a directory cannot be opened for writing",
         Errno.EMFILE: "max_open_fds_per_process is reached",
         Errno.ENFILE: "max_open_fds or max_host_fds is reached",
-        Errno.ENXIO: "it is a FIFO, a socket or a device of the host",
+        Errno.ENXIO: "a FIFO that nobody reads, without waiting; a socket; a FIFO or device of the host",
+        Errno.EINTR: "a signal came while a FIFO had no other end",
         Errno.ETXTBSY: "the host is running it",
         Errno.EFBIG: "max_file_bytes is passed",
     },
     disk=Disk.OPEN,
+    restarts=True,
 )
 def path_open(
     ctx: CallContext,
@@ -105,10 +111,15 @@ def path_open(
     needed = _OPEN
     if oflags & (_CREAT | _TRUNC):
         needed |= (_CREATE_FILE if oflags & _CREAT else 0) | (_SET_SIZE if oflags & _TRUNC else 0)
-    base = ctx.directory(fd, needed)
+    base, path, confined = ctx.at(fd, path, needed)
+    if ctx.process.has_host_abi:  # it knows no rights but to read and to write
+        fdflags &= ~_DIRECT
+        fs_rights_base |= ~_DATA
+        fs_rights_inheriting = granted = DIRECTORY_INHERITING
+    else:
+        granted = ctx.descriptors[fd].inheriting
     if fdflags > _ALL_FDFLAGS or oflags > 0xF or dirflags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"dirflags {dirflags:#x}, oflags {oflags:#x}, fdflags {fdflags:#x}")
-    granted = ctx.descriptors[fd].inheriting
     # Rights that no file or directory can use are not granted, and asking for them is no error.
     rights, inheriting = fs_rights_base & DIRECTORY_INHERITING, fs_rights_inheriting & DIRECTORY_INHERITING
     if (rights | inheriting) & ~granted:
@@ -121,7 +132,7 @@ def path_open(
         base,
         path,
         root=process.root,
-        confined=True,
+        confined=confined,
         read=not rights & FD_WRITE or bool(rights & FD_READ),
         write=bool(rights & FD_WRITE),
         create=bool(oflags & _CREAT),
@@ -129,9 +140,18 @@ def path_open(
         directory=bool(oflags & _DIRECTORY),
         truncate=bool(oflags & _TRUNC),
         follow=bool(dirflags & _FOLLOW),
-        mode=0o666 & ~process.umask,
+        mode=ctx.take_open_mode() & ~process.umask,
         flags=_FLAGS[fdflags],
+        maker=process.credentials,
+        waits=True,
     )
+    if file.is_opening:
+        ctx.await_opening(file)
+        try:
+            process.fds.reserve()  # others of the VM may have taken the last one
+        except BaseException:
+            file.on_last_close()
+            raise
     return process.fds.open(Descriptor(file, rights & applicable(file), inheriting))
 
 
@@ -140,9 +160,8 @@ def path_filestat_get(ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path) 
     """Return the attributes of a file."""
     if flags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"flags {flags:#x}")
-    return ctx.vfs.stat_at(
-        ctx.directory(fd, _STAT), path, root=ctx.process.root, confined=True, follow=bool(flags & _FOLLOW)
-    )
+    base, path, confined = ctx.at(fd, path, _STAT)
+    return ctx.vfs.stat_at(base, path, root=ctx.process.root, confined=confined, follow=bool(flags & _FOLLOW))
 
 
 @syscall(_CHANGE_ERRORS, disk=Disk.WRITE)
@@ -152,13 +171,13 @@ def path_filestat_set_times(
     """Set the access and modification times of a file."""
     if flags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"flags {flags:#x}")
-    base = ctx.directory(fd, _PATH_FILESTAT_SET_TIMES)
+    base, path, confined = ctx.at(fd, path, _PATH_FILESTAT_SET_TIMES)
     atime_ns, mtime_ns = times_to_set(ctx, atim, mtim, fst_flags)
     ctx.vfs.set_times_at(
         base,
         path,
         root=ctx.process.root,
-        confined=True,
+        confined=confined,
         follow=bool(flags & _FOLLOW),
         atime_ns=atime_ns,
         mtime_ns=mtime_ns,
@@ -168,33 +187,39 @@ def path_filestat_set_times(
 @syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken", Errno.EMLINK: "too many links"}, disk=Disk.WRITE)
 def path_create_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
     """Make a directory."""
-    base = ctx.directory(fd, _PATH_CREATE_DIRECTORY)
-    ctx.vfs.mkdir_at(base, path, root=ctx.process.root, confined=True, mode=0o777 & ~ctx.process.umask)
+    base, path, confined = ctx.at(fd, path, _PATH_CREATE_DIRECTORY)
+    process = ctx.process
+    mode = 0o777 & ~process.umask
+    ctx.vfs.mkdir_at(base, path, root=process.root, confined=confined, mode=mode, maker=process.credentials)
 
 
 @syscall(_CHANGE_ERRORS | {Errno.ENOTEMPTY: "the directory is not empty"}, disk=Disk.WRITE)
 def path_remove_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
     """Remove an empty directory."""
-    ctx.vfs.rmdir_at(ctx.directory(fd, _PATH_REMOVE_DIRECTORY), path, root=ctx.process.root, confined=True)
+    base, path, confined = ctx.at(fd, path, _PATH_REMOVE_DIRECTORY)
+    ctx.vfs.rmdir_at(base, path, root=ctx.process.root, confined=confined)
 
 
 @syscall(_CHANGE_ERRORS | {Errno.EISDIR: "it is a directory"}, disk=Disk.WRITE)
 def path_unlink_file(ctx: CallContext, fd: Fd, path: Path) -> None:
     """Remove a file or symlink."""
-    ctx.vfs.unlink_at(ctx.directory(fd, _PATH_UNLINK_FILE), path, root=ctx.process.root, confined=True)
+    base, path, confined = ctx.at(fd, path, _PATH_UNLINK_FILE)
+    ctx.vfs.unlink_at(base, path, root=ctx.process.root, confined=confined)
 
 
 @syscall(_CHANGE_ERRORS | {Errno.EEXIST: "the name is taken"}, disk=Disk.WRITE)
 def path_symlink(ctx: CallContext, old_path: Path, fd: Fd, new_path: Path) -> None:
     """Make a symlink that holds `old_path`."""
-    base = ctx.directory(fd, _PATH_SYMLINK)
-    ctx.vfs.symlink_at(base, new_path, root=ctx.process.root, confined=True, target=old_path)
+    base, path, confined = ctx.at(fd, new_path, _PATH_SYMLINK)
+    process = ctx.process
+    ctx.vfs.symlink_at(base, path, root=process.root, confined=confined, target=old_path, maker=process.credentials)
 
 
 @syscall(_LOOKUP_ERRORS, disk=Disk.READ)
 def path_readlink(ctx: CallContext, fd: Fd, path: Path, buf: OutBuffer) -> Size:
     """Read what a symlink holds; what does not fit is cut."""
-    target = ctx.vfs.readlink_at(ctx.directory(fd, _PATH_READLINK), path, root=ctx.process.root, confined=True)
+    base, path, confined = ctx.at(fd, path, _PATH_READLINK)
+    target = ctx.vfs.readlink_at(base, path, root=ctx.process.root, confined=confined)
     target = target[: len(buf)]
     buf[: len(target)] = target
     return len(target)
@@ -208,11 +233,10 @@ def path_link(ctx: CallContext, old_fd: Fd, old_flags: LookupFlags, old_path: Pa
     """Give a file another name."""
     if old_flags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"old_flags {old_flags:#x}")
-    source = ctx.directory(old_fd, _PATH_LINK_SOURCE)
-    target = ctx.directory(new_fd, _PATH_LINK_TARGET)
-    ctx.vfs.link_at(
-        source, old_path, target, new_path, root=ctx.process.root, confined=True, follow=bool(old_flags & _FOLLOW)
-    )
+    source, old_path, confined = ctx.at(old_fd, old_path, _PATH_LINK_SOURCE)
+    target, new_path, _ = ctx.at(new_fd, new_path, _PATH_LINK_TARGET)
+    follow = bool(old_flags & _FOLLOW)
+    ctx.vfs.link_at(source, old_path, target, new_path, root=ctx.process.root, confined=confined, follow=follow)
 
 
 @syscall(
@@ -228,6 +252,6 @@ def path_link(ctx: CallContext, old_fd: Fd, old_flags: LookupFlags, old_path: Pa
 )
 def path_rename(ctx: CallContext, fd: Fd, old_path: Path, new_fd: Fd, new_path: Path) -> None:
     """Rename a file or directory, replacing what is there as rename(2) does."""
-    source = ctx.directory(fd, _PATH_RENAME_SOURCE)
-    target = ctx.directory(new_fd, _PATH_RENAME_TARGET)
-    ctx.vfs.rename_at(source, old_path, target, new_path, root=ctx.process.root, confined=True)
+    source, old_path, confined = ctx.at(fd, old_path, _PATH_RENAME_SOURCE)
+    target, new_path, _ = ctx.at(new_fd, new_path, _PATH_RENAME_TARGET)
+    ctx.vfs.rename_at(source, old_path, target, new_path, root=ctx.process.root, confined=confined)

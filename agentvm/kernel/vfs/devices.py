@@ -36,6 +36,15 @@ class _Kind(Enum):
     TTY = b"tty"
 
 
+#: makedev(3) of each.
+_NUMBERS = {
+    _Kind.NULL: 1 << 8 | 3,
+    _Kind.ZERO: 1 << 8 | 5,
+    _Kind.FULL: 1 << 8 | 7,
+    _Kind.RANDOM: 1 << 8 | 8,
+    _Kind.URANDOM: 1 << 8 | 9,
+    _Kind.TTY: 5 << 8,
+}
 _KINDS = {kind.value: (number, kind) for number, kind in enumerate(_Kind, _ROOT_INO + 1)}
 _LINKS = {
     name: (number, target)
@@ -116,6 +125,11 @@ class _Device(GeneratedNode):
             if file is not None and file.filetype is Filetype.CHARACTER_DEVICE and not isinstance(file, _OpenDevice):
                 return file
         raise KernelError(Errno.ENXIO, "the process has no terminal")
+
+    def stat(self) -> FileStat:
+        status = super().stat()
+        status.rdev = _NUMBERS[self._kind]
+        return status
 
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         """Accept it, as `touch /dev/null` expects; a device keeps no times."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import DirEntry, FdFlags, Filetype
+from agentvm.kernel.vfs.fifo import FifoInode
 from agentvm.kernel.vfs.inode import INODE_SLOTS, FileInode, Inode, SymlinkInode
 from agentvm.kernel.vfs.node import Node
 from agentvm.kernel.vfs.open_inode import OpenDirectory
@@ -113,6 +114,10 @@ class DirInode(Inode):
         node = DirInode(self.filesystem, self.filesystem.charge_directory(name), mode, self)
         self.enter(name, node)
         self.nlink += 1
+
+    def mkfifo(self, name: bytes, mode: int) -> None:
+        self._check_free(name)
+        self.enter(name, FifoInode(self.filesystem, self.filesystem.charge_inode(name), mode))
 
     def symlink(self, name: bytes, target: bytes) -> None:
         self._check_free(name)

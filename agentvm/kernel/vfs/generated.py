@@ -32,9 +32,15 @@ class GeneratedNode(Node):
         return (self.dev, self.ino)
 
     def stat(self) -> FileStat:
-        return FileStat(self.dev, self.ino, self.filetype, self.nlink, 0, 0, 0, 0, self.mode)
+        return FileStat(self.dev, self.ino, self.filetype, self.nlink, 0, 0, 0, 0, self.mode, 0, 0)
 
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
+        raise KernelError(Errno.EROFS)
+
+    def set_mode(self, mode: int) -> None:
+        raise KernelError(Errno.EROFS)
+
+    def set_owner(self, uid: int, gid: int) -> None:
         raise KernelError(Errno.EROFS)
 
 
@@ -83,6 +89,9 @@ class GeneratedDirectory(GeneratedNode):
         raise self._refusal(name)
 
     def mkdir(self, name: bytes, mode: int) -> None:
+        raise self._refusal(name)
+
+    def mkfifo(self, name: bytes, mode: int) -> None:
         raise self._refusal(name)
 
     def symlink(self, name: bytes, target: bytes) -> None:

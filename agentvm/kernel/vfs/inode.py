@@ -9,6 +9,7 @@ from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.vfs.content import Content
 from agentvm.kernel.vfs.node import Node
 from agentvm.kernel.vfs.open_inode import OpenInode
+from agentvm.kernel.vfs.space import Space
 
 if TYPE_CHECKING:
     from agentvm.kernel.vfs.tree import MemoryFilesystem
@@ -17,11 +18,16 @@ __all__ = ["FileInode", "Inode", "SymlinkInode"]
 
 _REGULAR_FILE = Filetype.REGULAR_FILE  # an attribute of an enum costs far more than a global name
 #: Slots that each kind of inode declares: slots in `Inode` would collide with those of `Content`.
-INODE_SLOTS = ("atime_ns", "ctime_ns", "filesystem", "ino", "mode", "mtime_ns", "nlink", "opens")
+INODE_SLOTS = ("atime_ns", "attributes", "ctime_ns", "filesystem", "ino", "mtime_ns", "nlink", "opens")
+#: The permission bits are the lower ones of `Inode.attributes`; who owns the file is above them.
+_PERMISSIONS, _OWNER_SHIFT = 0o7777, 12
 
 
 class Inode(Node):
     """What all inodes have. `opens` counts open files; an inode lives while it has names or is open.
+
+    `attributes` are the permission bits and, above them, where the filesystem's list of owners has the owner: a place
+    of its own in each inode would cost more than nearly all files, whose owner is the default one, can use.
 
     Times: a change of data sets mtime and ctime, a change of the inode ctime; a read sets atime only if it is not
     later than mtime or ctime, as Linux does with relatime.
@@ -33,7 +39,7 @@ class Inode(Node):
     on_disk = True
     filesystem: "MemoryFilesystem"
     ino: int
-    mode: int
+    attributes: int
     nlink: int
     opens: int
     atime_ns: int
@@ -43,7 +49,7 @@ class Inode(Node):
     def _start(self, filesystem: "MemoryFilesystem", ino: int, mode: int) -> None:
         self.filesystem = filesystem
         self.ino = ino
-        self.mode = mode
+        self.attributes = mode & _PERMISSIONS
         self.nlink = 1
         self.opens = 0
         self.atime_ns = self.mtime_ns = self.ctime_ns = filesystem.now()
@@ -57,8 +63,14 @@ class Inode(Node):
         """The size that `stat` reports."""
         return 0
 
+    @property
+    def mode(self) -> int:
+        """The permission bits."""
+        return self.attributes & _PERMISSIONS
+
     def stat(self) -> FileStat:
-        return FileStat(
+        attributes = self.attributes
+        status = FileStat(
             self.filesystem.dev,
             self.ino,
             self.filetype,
@@ -67,8 +79,23 @@ class Inode(Node):
             self.atime_ns,
             self.mtime_ns,
             self.ctime_ns,
-            self.mode,
+            attributes & _PERMISSIONS,
         )
+        if attributes > _PERMISSIONS:
+            status.uid, status.gid = self.filesystem.owners[attributes >> _OWNER_SHIFT]
+        return status
+
+    def set_mode(self, mode: int) -> None:
+        self.attributes = self.attributes & ~_PERMISSIONS | mode & _PERMISSIONS
+        self.ctime_ns = self.filesystem.now()
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        self.attributes = self.mode | self.filesystem.owner_number(uid, gid) << _OWNER_SHIFT
+        self.ctime_ns = self.filesystem.now()
+
+    @property
+    def space(self) -> Space:
+        return self.filesystem.space
 
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         if atime_ns is not None:
@@ -104,7 +131,14 @@ class FileInode(Content, Inode):
     def size_bytes(self) -> int:
         return self.size
 
+    @property
+    def stored_bytes(self) -> int:
+        return self.held_bytes()
+
     def stat(self) -> FileStat:
+        attributes = self.attributes
+        if attributes > _PERMISSIONS:
+            return Inode.stat(self)
         return FileStat(
             self.filesystem.dev,
             self.ino,
@@ -114,7 +148,7 @@ class FileInode(Content, Inode):
             self.atime_ns,
             self.mtime_ns,
             self.ctime_ns,
-            self.mode,
+            attributes,
         )
 
     def open(self, *, read: bool, write: bool, flags: FdFlags, truncate: bool = False) -> OpenFile:

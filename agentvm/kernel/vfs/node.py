@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import DirEntry, FdFlags, FileStat, Filetype
+from agentvm.kernel.vfs.space import Space
 
 __all__ = ["Node"]
 
@@ -39,6 +40,24 @@ class Node:
 
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         raise KernelError(Errno.EPERM)
+
+    def set_mode(self, mode: int) -> None:
+        """Set the permission bits: chmod(2)."""
+        raise KernelError(Errno.EPERM)
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        """Set the owner and the group: chown(2), once it was asked who may."""
+        raise KernelError(Errno.EPERM)
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of data the filesystem keeps for this file; holes are none."""
+        return self.stat().size
+
+    @property
+    def space(self) -> Space:
+        """How much its filesystem may hold and has left; nothing where the kernel makes it up."""
+        return Space()
 
     def open(self, *, read: bool, write: bool, flags: FdFlags, truncate: bool = False) -> OpenFile:
         """Open this very node (a symlink: ELOOP). EISDIR if a directory is opened for writing, EROFS, EACCES."""
@@ -82,6 +101,10 @@ class Node:
         raise KernelError(Errno.ENOTDIR)
 
     def mkdir(self, name: bytes, mode: int) -> None:
+        raise KernelError(Errno.ENOTDIR)
+
+    def mkfifo(self, name: bytes, mode: int) -> None:
+        """Make a FIFO. EPERM where the filesystem has none."""
         raise KernelError(Errno.ENOTDIR)
 
     def symlink(self, name: bytes, target: bytes) -> None:

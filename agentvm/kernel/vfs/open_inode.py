@@ -37,6 +37,7 @@ class OpenInode(OpenFile):
         # Not through super(), and no keywords: opening is a hot path.
         self.flags = flags
         self.references = 0
+        self.on_release = None
         self.inode = inode
         self.position = 0
         self.readable = read
@@ -133,6 +134,16 @@ class OpenInode(OpenFile):
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         self.inode.set_times(atime_ns, mtime_ns)
 
+    def set_mode(self, mode: int) -> None:
+        self.inode.set_mode(mode)
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        self.inode.set_owner(uid, gid)
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.inode.held_bytes()
+
     def truncate(self, size: int) -> None:
         if not self.writable:
             raise KernelError(Errno.EINVAL, "not open for writing")
@@ -166,6 +177,7 @@ class OpenDirectory(OpenFile):
     def __init__(self, node: Node, flags: FdFlags = FdFlags(0)) -> None:
         self.flags = flags
         self.references = 0
+        self.on_release = None
         self.node = node
 
     @property
@@ -183,6 +195,12 @@ class OpenDirectory(OpenFile):
 
     def set_times(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         self.node.set_times(atime_ns, mtime_ns)
+
+    def set_mode(self, mode: int) -> None:
+        self.node.set_mode(mode)
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        self.node.set_owner(uid, gid)
 
     def sync(self, *, data_only: bool) -> None:
         pass

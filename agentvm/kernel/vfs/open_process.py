@@ -1,25 +1,30 @@
 """What /dev and /proc may see of a process: a view of it, and its descriptors as files that can be opened again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agentvm.errno import Errno, KernelError
+from agentvm.kernel.credentials import Credentials
 from agentvm.kernel.open_file import OpenFile
+from agentvm.kernel.rlimits import Resource
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype
 from agentvm.kernel.vfs.node import Node
-from agentvm.limits.spec import Cap
 
 __all__ = ["OpenProcess", "descriptor_node"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenProcess:
-    """A process as it is now. `state` is the letter of proc(5); `limits` are caps by the catalogue's names."""
+    """A process as it is now. `state` is the letter of proc(5); `limits` are those of getrlimit(2), soft and hard."""
 
     pid: int
     ppid: int
     name: str
+    pgid: int = 0
+    sid: int = 0
     state: str = "R"
+    #: Where its program lies in the VM; None for one that the host brought.
+    exe: bytes | None = None
     argv: tuple[bytes, ...] = ()
     environ: tuple[bytes, ...] = ()
     cwd: bytes = b"/"
@@ -27,7 +32,10 @@ class OpenProcess:
     cpu_time_ns: int = 0
     memory_bytes: int = 0
     files: Mapping[int, OpenFile] = field(default_factory=dict)
-    limits: Mapping[str, Cap] = field(default_factory=dict)
+    limits: Callable[[], Mapping[Resource, tuple[int, int]]] = dict
+    credentials: Credentials = Credentials()
+    #: What waits, is blocked, ignored, and handled: a bit for each signal.
+    signals: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def file(self, number: int) -> OpenFile | None:
         """Return what a descriptor is open on, None if it is closed."""

@@ -1,7 +1,8 @@
 """Path resolution: from a directory and a path to a name in a directory, across symlinks, mounts and "..".
 
-".." goes back along the nodes that were walked; no node is ever asked for its parent. In confined mode, which preview1
-uses, nothing outside the starting directory can be reached: EPERM, as in wasmtime. Source: path_resolution(7).
+".." goes back along the nodes that were walked, and in memory to what holds the one it started from. In confined mode,
+which preview1 uses, nothing outside the starting directory can be reached: EPERM, as in wasmtime. Source:
+path_resolution(7).
 """
 
 from agentvm.errno import Errno, KernelError
@@ -292,6 +293,9 @@ class _Walk:
                 self._held -= 1
             return
         start = self._steps[0].node
+        if not self._confined and isinstance(start, DirInode) and start.parent is not start:
+            self._steps[0] = _Step(start.parent, b"", owned=False)
+            return
         if self._confined or self._root is None or start is None or start.key != self._root.key:
             raise KernelError(Errno.EPERM, "'..' above the directory that the path starts from")
 

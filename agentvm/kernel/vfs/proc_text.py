@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from agentvm.kernel.open_file import OpenFile
+from agentvm.kernel.rlimits import INFINITY, Resource
 from agentvm.kernel.stat import Filetype
 from agentvm.kernel.vfs.open_process import OpenProcess
 from agentvm.limits.spec import UNLIMITED, Cap
@@ -11,6 +12,7 @@ from agentvm.limits.usage import LimitUsage
 __all__ = [
     "descriptor_target",
     "limits_json",
+    "loadavg",
     "meminfo",
     "mounts",
     "process_limits",
@@ -24,15 +26,25 @@ _STATES = {"R": "running", "S": "sleeping", "T": "stopped", "Z": "zombie"}
 _TICKS_PER_SECOND = 100
 _NS = 1_000_000_000
 
-#: The rows of /proc/[pid]/limits: Linux's name, the unit, and the limit of ours that says how much.
-_ROWS = (
-    ("Max cpu time", "seconds", "max_cpu_time_seconds"),
-    ("Max file size", "bytes", "max_file_bytes"),
-    ("Max stack size", "bytes", "max_wasm_stack_bytes"),
-    ("Max processes", "processes", "max_processes"),
-    ("Max open files", "files", "max_open_fds_per_process"),
-    ("Max address space", "bytes", "max_memory_per_process_bytes"),
-)
+#: The rows of /proc/[pid]/limits: Linux's name for each resource, and its unit.
+_ROWS = {
+    Resource.CPU: ("Max cpu time", "seconds"),
+    Resource.FSIZE: ("Max file size", "bytes"),
+    Resource.DATA: ("Max data size", "bytes"),
+    Resource.STACK: ("Max stack size", "bytes"),
+    Resource.CORE: ("Max core file size", "bytes"),
+    Resource.RSS: ("Max resident set", "bytes"),
+    Resource.NPROC: ("Max processes", "processes"),
+    Resource.NOFILE: ("Max open files", "files"),
+    Resource.MEMLOCK: ("Max locked memory", "bytes"),
+    Resource.AS: ("Max address space", "bytes"),
+    Resource.LOCKS: ("Max file locks", "locks"),
+    Resource.SIGPENDING: ("Max pending signals", "signals"),
+    Resource.MSGQUEUE: ("Max msgqueue size", "bytes"),
+    Resource.NICE: ("Max nice priority", ""),
+    Resource.RTPRIO: ("Max realtime priority", ""),
+    Resource.RTTIME: ("Max realtime timeout", "us"),
+}
 
 
 def meminfo(total_bytes: int, used_bytes: int) -> bytes:
@@ -56,18 +68,25 @@ def mounts(mounted: Sequence[tuple[bytes, str, bool]]) -> bytes:
     return b"".join(lines)
 
 
-def process_limits(caps: Mapping[str, Cap]) -> bytes:
-    """Return /proc/[pid]/limits: what the guest may know under Linux's names. Soft and hard caps are the same."""
+def loadavg(states: Sequence[str], last_pid: int) -> bytes:
+    """Return /proc/loadavg: how many processes run or wait to, now and not on average, of how many."""
+    running = states.count("R")
+    return f"{running}.00 {running}.00 {running}.00 {running}/{len(states)} {last_pid}\n".encode()
+
+
+def process_limits(limits: Mapping[Resource, tuple[int, int]]) -> bytes:
+    """Return /proc/[pid]/limits: what getrlimit(2) says, under Linux's names."""
     lines = [f"{'Limit':<25} {'Soft Limit':<20} {'Hard Limit':<20} {'Units':<10}\n"]
-    for title, unit, name in _ROWS:
-        cap = caps.get(name, UNLIMITED)
-        text = "unlimited" if cap == UNLIMITED else str(int(cap))
-        lines.append(f"{title:<25} {text:<20} {text:<20} {unit:<10}\n")
+    for resource, (title, unit) in _ROWS.items():
+        soft, hard = ("unlimited" if limit == INFINITY else str(limit) for limit in limits[resource])
+        lines.append(f"{title:<25} {soft:<20} {hard:<20} " + (f"{unit:<10}\n" if unit else "\n"))
     return "".join(lines).encode()
 
 
 def process_status(process: OpenProcess) -> bytes:
     """Return /proc/[pid]/status: the fields that mean something here."""
+    own = process.credentials
+    pending, blocked, ignored, handled = process.signals
     rows = (
         ("Name", process.name),
         ("Umask", f"{process.umask:04o}"),
@@ -75,9 +94,17 @@ def process_status(process: OpenProcess) -> bytes:
         ("Tgid", process.pid),
         ("Pid", process.pid),
         ("PPid", process.ppid),
+        ("Uid", f"{own.uid}\t{own.euid}\t{own.suid}\t{own.euid}"),
+        ("Gid", f"{own.gid}\t{own.egid}\t{own.sgid}\t{own.egid}"),
         ("FDSize", len(process.files)),
+        ("Groups", " ".join(map(str, own.groups)) + " "),
         ("VmSize", f"{process.memory_bytes >> 10:>8} kB"),
         ("Threads", 1),
+        ("SigPnd", f"{0:016x}"),  # what waits for one thread alone
+        ("ShdPnd", f"{pending:016x}"),
+        ("SigBlk", f"{blocked:016x}"),
+        ("SigIgn", f"{ignored:016x}"),
+        ("SigCgt", f"{handled:016x}"),
     )
     return "".join(f"{name}:\t{value}\n" for name, value in rows).encode()
 
@@ -85,8 +112,9 @@ def process_status(process: OpenProcess) -> bytes:
 def process_stat(process: OpenProcess) -> bytes:
     """Return /proc/[pid]/stat up to field 24, rss; fields that mean nothing here are 0."""
     ticks = process.cpu_time_ns * _TICKS_PER_SECOND // _NS
-    fields: list[object] = [process.pid, f"({process.name[:15]})", process.state, process.ppid]
-    fields += [0] * 9  # pgrp to cmajflt
+    fields: list[object] = [process.pid, f"({process.name[:15]})", process.state, process.ppid, process.pgid]
+    fields += [process.sid, 0, -1]  # no terminal, and no foreground group
+    fields += [0] * 5  # flags to cmajflt
     fields += [ticks, 0, 0, 0, 20, 0, 1, 0, 0, process.memory_bytes, process.memory_bytes >> 12]
     return (" ".join(map(str, fields)) + "\n").encode()
 

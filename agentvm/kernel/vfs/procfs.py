@@ -41,6 +41,9 @@ class ProcSource(Protocol):
     def memory(self) -> tuple[int, int]:
         """Return how many bytes of memory the VM may have, and how many it has."""
 
+    def load(self) -> tuple[Sequence[str], int]:
+        """Return the states of all processes, and the number of the last one that was made."""
+
     def uptime_ns(self) -> int:
         """Return the time since the VM was made."""
 
@@ -60,6 +63,7 @@ _TEXTS: dict[bytes, tuple[int, _Text]] = {
     name: (number, text)
     for number, (name, text) in enumerate(
         [
+            (b"loadavg", lambda source: proc_text.loadavg(*source.load())),
             (b"meminfo", lambda source: proc_text.meminfo(*source.memory())),
             (b"mounts", lambda source: proc_text.mounts(source.mounts())),
             (b"uptime", lambda source: proc_text.uptime(source.uptime_ns())),
@@ -138,13 +142,15 @@ class _TextDirectory(GeneratedDirectory):
 
 _PROCESS_TEXTS: dict[bytes, tuple[int, Callable[[OpenProcess], bytes]]] = {
     b"cmdline": (3, lambda process: b"".join(argument + b"\0" for argument in process.argv)),
-    b"comm": (4, lambda process: process.name.encode() + b"\n"),
+    b"comm": (4, lambda process: process.name.encode()[:15] + b"\n"),
     b"environ": (5, lambda process: b"".join(variable + b"\0" for variable in process.environ)),
-    b"limits": (6, lambda process: proc_text.process_limits(process.limits)),
+    b"limits": (6, lambda process: proc_text.process_limits(process.limits())),
     b"stat": (7, proc_text.process_stat),
     b"status": (8, proc_text.process_status),
 }
-_CWD, _FD = 9, 10
+_CWD, _FD, _EXE = 9, 10, 11
+#: What of a process only its own user, and root, may look at.
+_PRIVATE = frozenset({b"cwd", b"environ", b"exe", b"fd"})
 
 
 class _ProcessDirectory(GeneratedDirectory):
@@ -166,20 +172,38 @@ class _ProcessDirectory(GeneratedDirectory):
         return process
 
     def find(self, name: bytes) -> Node | None:
+        if name in _PRIVATE:
+            self._check_private(name)
         text = _PROCESS_TEXTS.get(name)
         if text is not None:
             return GeneratedFile(PROC_DEV, self.ino + text[0], lambda: text[1](self._process()))
         if name == b"cwd":
             return GeneratedLink(PROC_DEV, self.ino + _CWD, lambda: self._process().cwd)
+        if name == b"exe":
+            return GeneratedLink(PROC_DEV, self.ino + _EXE, self._exe)
         if name == b"fd":
             return _FdDirectory(self._pid, self._source)
         return None
+
+    def _check_private(self, name: bytes) -> None:
+        caller = self._source.caller()
+        if caller is None or caller.pid == self._pid:
+            return
+        if not caller.credentials.may_look_into(self._process().credentials):
+            raise KernelError(Errno.EACCES, f"{name!r} of process {self._pid} is its user's alone")
+
+    def _exe(self) -> bytes:
+        exe = self._process().exe
+        if exe is None:
+            raise KernelError(Errno.ENOENT, f"the program of process {self._pid} does not lie in the VM")
+        return exe
 
     def listing(self) -> Iterator[DirEntry]:
         for name, (number, _) in _PROCESS_TEXTS.items():
             yield DirEntry(number, self.ino + number, Filetype.REGULAR_FILE, name)
         yield DirEntry(_CWD, self.ino + _CWD, Filetype.SYMBOLIC_LINK, b"cwd")
         yield DirEntry(_FD, self.ino + _FD, Filetype.DIRECTORY, b"fd")
+        yield DirEntry(_EXE, self.ino + _EXE, Filetype.SYMBOLIC_LINK, b"exe")
 
 
 class _FdDirectory(GeneratedDirectory):

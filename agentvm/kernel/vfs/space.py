@@ -1,11 +1,21 @@
 """What the in-memory filesystem costs: the published constants, and the account that charges them to limits."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agentvm.errno import Errno, KernelError
 from agentvm.limits.gauge import Ceiling, Gauge
 
-__all__ = ["CHUNK_BYTES", "DIRECTORY_COST", "INODE_COST", "MAX_OFFSET", "NAME_COST", "PAGE_BYTES", "SpaceAccount"]
+__all__ = [
+    "CHUNK_BYTES",
+    "DIRECTORY_COST",
+    "INODE_COST",
+    "MAX_OFFSET",
+    "NAME_COST",
+    "PAGE_BYTES",
+    "Space",
+    "SpaceAccount",
+]
 
 #: Unit of copy-on-write, and of holes.
 CHUNK_BYTES = 64 << 10
@@ -23,8 +33,31 @@ DIRECTORY_COST = 80
 NAME_COST = 168
 
 
+#: What is told of a cap that is none.
+_BOUNDLESS = 1 << 60
+
+
 def _go_on() -> None:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How much a filesystem may hold, holds, and has left: bytes, and inodes. Source: statfs(2)."""
+
+    total_bytes: int = 0
+    used_bytes: int = 0
+    left_bytes: int = 0
+    total_inodes: int = 0
+    left_inodes: int = 0
+
+    @classmethod
+    def under(cls, inodes: Gauge, *gauges: Gauge) -> "Space":
+        """Return what these gauges leave; of several for bytes, the tightest one says how many are left."""
+        left = [max(0, int(min(gauge.cap, _BOUNDLESS) - gauge.used)) for gauge in gauges]
+        tightest = gauges[left.index(min(left))]
+        cap, most = int(min(tightest.cap, _BOUNDLESS)), int(min(inodes.cap, _BOUNDLESS))
+        return cls(cap, int(tightest.used), min(left), most, max(0, most - int(inodes.used)))
 
 
 class SpaceAccount:

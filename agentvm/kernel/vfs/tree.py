@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from agentvm.clock import Clock
-from agentvm.errno import KernelError
+from agentvm.errno import Errno, KernelError
+from agentvm.kernel.credentials import DEFAULT_GID, DEFAULT_UID
+from agentvm.kernel.guest_pipe import Pipes
 from agentvm.kernel.vfs.directory import DirInode
 from agentvm.kernel.vfs.inode import FileInode, Inode, SymlinkInode
-from agentvm.kernel.vfs.space import DIRECTORY_COST, INODE_COST, NAME_COST, SpaceAccount
+from agentvm.kernel.vfs.space import DIRECTORY_COST, INODE_COST, NAME_COST, Space, SpaceAccount
 from agentvm.limits.gauge import Gauge
 
 __all__ = ["FilesystemUsage", "MemoryFilesystem"]
@@ -16,6 +18,9 @@ _NO_FILES: Mapping[bytes, bytes] = {}
 _NO_NAMES: frozenset[bytes] = frozenset()
 #: Lower inode numbers belong to what every VM starts with; it is not charged to it.
 FIRST_CHARGED_INO = 16
+#: A filesystem knows so many pairs of owner and group, and only root makes others than its own.
+_MOST_OWNERS = 256
+_NO_OWNERS = ((DEFAULT_UID, DEFAULT_GID),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class MemoryFilesystem:
     the root, each after the one above it. Guarded by the kernel lock.
     """
 
-    __slots__ = ("_base_names", "_next_ino", "_orphans", "account", "dev", "inodes", "now", "root")
+    __slots__ = ("_base_names", "_next_ino", "_orphans", "account", "dev", "inodes", "now", "owners", "pipes", "root")
 
     def __init__(
         self,
@@ -42,10 +47,14 @@ class MemoryFilesystem:
         account: SpaceAccount,
         inodes: Gauge,
         clock: Clock,
+        pipes: Pipes,
         base: Iterable[bytes] = (),
         files: Mapping[bytes, bytes] = _NO_FILES,
-    ):
+    ) -> None:
         self.dev = dev
+        self.pipes = pipes
+        #: Who owns files here, apart from the default owner, who is not looked up.
+        self.owners: tuple[tuple[int, int], ...] = _NO_OWNERS
         self.account = account
         self.inodes = inodes
         self.now: Callable[[], int] = clock.realtime_ns
@@ -98,6 +107,29 @@ class MemoryFilesystem:
         """Charge a new directory with its name, and return its number. ENOSPC."""
         return self.charge_inode(name, DIRECTORY_COST)
 
+    def make_nameless(self, mode: int) -> FileInode:
+        """Make a regular file that has no name, for who opens it at once: it is gone with its last opener. ENOSPC."""
+        node = FileInode(self, self.charge_inode(b""), mode)
+        self.account.release(NAME_COST)
+        node.nlink = 0
+        self._orphans[node.ino] = node
+        return node
+
+    @property
+    def space(self) -> Space:
+        """How much may be held and is left."""
+        extra = (self.account.extra,) if self.account.extra is not None else ()
+        return Space.under(self.inodes, self.account.gauge, *extra)
+
+    def owner_number(self, uid: int, gid: int) -> int:
+        """Return where `owners` has these; ENOSPC where it has _MOST_OWNERS already."""
+        owner = uid, gid
+        if owner not in self.owners:
+            if len(self.owners) >= _MOST_OWNERS:
+                raise KernelError(Errno.ENOSPC, f"files have more than {_MOST_OWNERS} owners")
+            self.owners = (*self.owners, owner)
+        return self.owners.index(owner)
+
     def unlinked(self, node: Inode) -> None:
         """The last name of `node` is gone: drop it, now or at its last close."""
         if node.opens == 0:
@@ -134,7 +166,10 @@ class MemoryFilesystem:
 
     def close(self) -> None:
         """Drop the whole tree, and give everything back. Idempotent."""
-        usage = self.recount()
+        if self._next_ino > FIRST_CHARGED_INO:  # something was charged once
+            usage = self.recount()
+            self.account.release(usage.charged_bytes)
+            self.inodes.release(usage.inodes)
         pending = [self.root]
         while pending:
             directory = pending.pop()
@@ -143,8 +178,6 @@ class MemoryFilesystem:
             directory.parent = directory
             directory.nlink = 0
         self._orphans.clear()
-        self.account.release(usage.charged_bytes)
-        self.inodes.release(usage.inodes)
 
 
 def _inode_cost(node: Inode) -> int:

@@ -3,22 +3,27 @@
 All operations need the kernel lock and raise `KernelError` with Linux's errno. `base` is the directory that a relative
 path starts from; `root` is where absolute paths and absolute symlinks start: None means the caller may use neither
 (EPERM). `confined` is preview1's rule: no absolute path, and no way out of `base`: EPERM. Not confined, relative paths
-may go up with ".." only from the root itself, or as far as they came down.
+may go up with ".." from the root itself, which stays, from a directory in memory, and as far as they came down.
 """
 
 from collections.abc import Callable
 
 from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
+from agentvm.kernel.access import check_access
+from agentvm.kernel.credentials import DEFAULT_UID, Credentials
 from agentvm.kernel.guest_pipe import Pipes
 from agentvm.kernel.open_file import OpenFile
-from agentvm.kernel.stat import FdFlags, FileStat, Filetype
+from agentvm.kernel.stat import FdFlags, Filetype
 from agentvm.kernel.vfs.base_files import BASE_DIRECTORIES, BASE_FILES
 from agentvm.kernel.vfs.directory import DirInode
-from agentvm.kernel.vfs.inode import FileInode, Inode, SymlinkInode
+from agentvm.kernel.vfs.fifo import FifoInode
+from agentvm.kernel.vfs.inode import FileInode, Inode
+from agentvm.kernel.vfs.mounting import VfsMounts
 from agentvm.kernel.vfs.node import Node
 from agentvm.kernel.vfs.open_inode import OpenInode
-from agentvm.kernel.vfs.path import MountTable, Place, Resolver
+from agentvm.kernel.vfs.path import Place
+from agentvm.kernel.vfs.path_attributes import check_new, give_made, give_to
 from agentvm.kernel.vfs.space import SpaceAccount
 from agentvm.kernel.vfs.tree import MemoryFilesystem
 from agentvm.limits.registry import Registry
@@ -26,6 +31,8 @@ from agentvm.limits.registry import Registry
 __all__ = ["Vfs"]
 
 _NO_FLAGS = FdFlags(0)
+#: What must be set in `Inode.attributes`, and what not, so that the default owner may read and write.
+_OWNERS_DATA, _ALL_DATA = ~0o7177, 0o600
 _MEMORY_DEV, _TEMPORARY_DEV = 1, 2
 
 
@@ -33,7 +40,7 @@ def _go_on() -> None:
     pass
 
 
-class Vfs:
+class Vfs(VfsMounts):
     """The files of one VM. `memory` holds the root at first, `temporary` is mounted at /tmp with a cap of its own.
 
     Charged: max_filesystem_bytes and max_inodes for both, max_temp_storage_bytes for /tmp. `between` is called about
@@ -43,135 +50,31 @@ class Vfs:
     def __init__(self, registry: Registry, clock: Clock, *, between: Callable[[], None] = _go_on) -> None:
         space, ceiling = registry.gauge("max_filesystem_bytes"), registry.ceiling("max_file_bytes")
         inodes = registry.gauge("max_inodes")
-        self.memory = MemoryFilesystem(
+        self.pipes = Pipes(registry)
+        memory = MemoryFilesystem(
             dev=_MEMORY_DEV,
             account=SpaceAccount(space, ceiling, between=between),
             inodes=inodes,
             clock=clock,
             base=BASE_DIRECTORIES,
             files=BASE_FILES,
+            pipes=self.pipes,
         )
+        super().__init__(registry, memory)
         self.temporary = MemoryFilesystem(
             dev=_TEMPORARY_DEV,
             account=SpaceAccount(space, ceiling, extra=registry.gauge("max_temp_storage_bytes"), between=between),
             inodes=inodes,
             clock=clock,
+            pipes=self.pipes,
         )
-        self.temporary.root.mode = 0o1777
-        self.pipes = Pipes(registry)
-        self.root: Node = self.memory.root
-        self._table = MountTable()
-        self._mounted: dict[bytes, Node] = {b"/tmp": self.temporary.root}
-        self._table.add(self.root, b"tmp", self.temporary.root)
-        self._resolver = Resolver(
-            self._table,
-            paths=registry.ceiling("max_path_bytes"),
-            names=registry.ceiling("max_name_bytes"),
-            symlinks=registry.ceiling("max_symlinks"),
-        )
-        self._quick = self._resolver.quick
-        #: Resolves a path for those who need its place: see `Resolver.walk`.
-        self.walk = self._resolver.walk
+        self.temporary.root.attributes = 0o1777
+        self.mount_base(b"tmp", self.temporary.root)
 
     def close(self) -> None:
         """Drop all files in memory. Idempotent."""
         self.memory.close()
         self.temporary.close()
-
-    # -- mounts -------------------------------------------------------------------------------------------------------
-    def mounts(self) -> list[tuple[bytes, Node]]:
-        """Return the mount points and what is mounted there, the root first."""
-        return [(b"/", self.root), *((path, node) for path, node in sorted(self._mounted.items()) if path != b"/")]
-
-    def mount(self, path: bytes, node: Node) -> None:
-        """Show `node` at the absolute `path`, hiding what is there; "/" replaces the root.
-
-        Missing directories on the way are made where the filesystem lets one; a missing mount point is no error: it can
-        be reached, but is not listed. Mounts below `path` stay reachable. EINVAL for a relative path, ENOENT, ENOTDIR.
-        """
-        if not path.startswith(b"/"):
-            raise KernelError(Errno.EINVAL, f"mount point {path!r} is not absolute")
-        path = b"/" + b"/".join(part for part in path.split(b"/") if part)
-        before = self._mounted.get(path)
-        self._mounted[path] = node
-        try:
-            self._rebuild()
-        except KernelError:
-            if before is None:
-                del self._mounted[path]
-            else:
-                self._mounted[path] = before
-            self._rebuild()
-            raise
-
-    def mount_base(self, name: bytes, node: Node) -> None:
-        """Show `node` at one of the base directories of a new VM: what `mount` does, without looking for anything."""
-        assert name in BASE_DIRECTORIES, f"{name!r} is not there from the start"
-        self._mounted[b"/" + name] = node
-        self._table.add(self.root, name, node)
-
-    def unmount(self, path: bytes) -> None:
-        """Take away what is mounted at `path`; EINVAL if nothing is. Files that are open there stay usable."""
-        path = b"/" + b"/".join(part for part in path.split(b"/") if part)
-        if path not in self._mounted:
-            raise KernelError(Errno.EINVAL, f"nothing is mounted at {path!r}")
-        del self._mounted[path]
-        self._rebuild()
-
-    def is_mount_point(self, directory: Node, name: bytes) -> bool:
-        return self._table.get(directory, name) is not None
-
-    def _rebuild(self) -> None:
-        self._table.clear()
-        self.root = self._mounted.get(b"/", self.memory.root)
-        for path in sorted(self._mounted, key=lambda path: path.count(b"/")):
-            if path == b"/":
-                continue
-            above, _, name = path.rpartition(b"/")
-            place = self._mount_directory(above or b"/")
-            try:
-                directory = place.require()
-                if directory.filetype is not Filetype.DIRECTORY:
-                    raise KernelError(Errno.ENOTDIR, f"{above!r} is not a directory")
-                node = self._mounted[path]
-                if isinstance(directory, DirInode) and node.filetype is Filetype.DIRECTORY:
-                    self._make_visible(directory, name)
-                self._table.add(directory, name, node)
-            finally:
-                place.release()
-
-    def _mount_directory(self, path: bytes) -> Place:
-        made = b""
-        for part in [part for part in path.split(b"/") if part]:
-            made += b"/" + part
-            place = self._walk(self.root, made, self.root, confined=False, follow=True)
-            missing, directory, name = place.node is None, place.directory, place.name
-            try:
-                if missing:
-                    directory.mkdir(name, 0o755)
-            finally:
-                place.release()
-        return self._walk(self.root, path, self.root, confined=False, follow=True)
-
-    def _make_visible(self, directory: DirInode, name: bytes) -> None:
-        if directory.find(name) is None:
-            try:
-                directory.mkdir(name, 0o755)
-            except KernelError:
-                pass  # no space left: it is reached all the same
-
-    def leads_to_disk(self, base: Node, path: bytes, *, root: Node | None) -> bool:
-        """Return whether a path touches what lies in memory or on the host, and not /dev and /proc alone."""
-        return self._resolver.leads_to_disk(base, path, root=root)
-
-    def _known(self, base: Node, path: bytes) -> Inode | None:
-        """Return what a path of plain names in memory leads to; None where it takes a walk, and where nothing is."""
-        if type(base) is DirInode and path not in self._table.names:
-            entry = base.children.get(path)  # no special name, and none with a slash, is there
-            if entry is not None:
-                return entry[1]
-        found = self._quick(base, path)
-        return None if found is None else found[2]
 
     # -- operations on one path ---------------------------------------------------------------------------------------
     def open_at(
@@ -190,14 +93,19 @@ class Vfs:
         follow: bool = True,
         mode: int = 0o666,
         flags: FdFlags = _NO_FLAGS,
+        maker: Credentials | None = None,
+        waits: bool = False,
     ) -> OpenFile:
         """Open a file or directory; the caller owns it: it is closed with its last descriptor, or `on_last_close`.
 
-        `mode`: permission bits of a created file, umask applied. A symlink that is not followed: ELOOP.
+        `mode`: permission bits of a created file, umask applied; `maker`: who makes it, None for the host. A symlink
+        that is not followed: ELOOP. `waits`: the file may be a FIFO that is still `is_opening`; else that is ENXIO.
         """
         if not exclusive and not directory:
             inode = self._known(base, path)
             if type(inode) is FileInode:
+                if maker is not None and (maker.euid != DEFAULT_UID or inode.attributes & _OWNERS_DATA != _ALL_DATA):
+                    check_access(maker, inode.stat(), 4 * read | 2 * write, effective=True)
                 if truncate:
                     inode.resize(0)
                 inode.opens += 1
@@ -207,14 +115,43 @@ class Vfs:
         follow = follow and not (create and exclusive)
         place = self._walk(base, path, root, confined=confined, follow=follow, follow_slash=not create)
         try:
-            node = self._create(place, exclusive=exclusive, mode=mode) if create else place.require()
+            node = self._create(place, exclusive=exclusive, mode=mode, maker=maker) if create else place.require()
+            if maker is not None and place.node is not None and isinstance(node, Inode):
+                check_access(maker, node.stat(), 4 * read | 2 * write, effective=True)
+            if type(node) is FifoInode and not waits:
+                raise KernelError(Errno.ENXIO, f"{place.name!r} is a FIFO")
             if directory and node.filetype is not Filetype.DIRECTORY:
                 raise KernelError(Errno.ENOTDIR, f"{place.name!r} is not a directory")
             return node.open(read=read, write=write, flags=flags, truncate=truncate)
         finally:
             place.release()
 
-    def _create(self, place: Place, *, exclusive: bool, mode: int) -> Node:
+    def open_nameless(
+        self,
+        base: Node,
+        path: bytes,
+        *,
+        root: Node | None,
+        confined: bool,
+        read: bool,
+        mode: int,
+        maker: Credentials | None,
+    ) -> OpenFile:
+        """Open a new file without a name, for writing, where a directory is (O_TMPFILE). ENOTSUP: not in memory."""
+        place = self._walk(base, path, root, confined=confined, follow=True)
+        try:
+            directory = place.require()
+            if directory.filetype is not Filetype.DIRECTORY:
+                raise KernelError(Errno.ENOTDIR, f"{place.name!r} is not a directory")
+            if not isinstance(directory, DirInode):
+                raise KernelError(Errno.ENOTSUP, f"a {directory.fs_type} has no files without names")
+            node = directory.filesystem.make_nameless(mode)
+            give_to(node, maker)
+            return node.open(read=read, write=True, flags=_NO_FLAGS)
+        finally:
+            place.release()
+
+    def _create(self, place: Place, *, exclusive: bool, mode: int, maker: Credentials | None) -> Node:
         node = place.node
         if place.slash and not place.is_dot:
             raise KernelError(Errno.EISDIR, "a slash follows the name of a file to create")
@@ -225,6 +162,8 @@ class Vfs:
                 if exclusive or error.errno is not Errno.EEXIST:
                     raise
                 node = place.directory.lookup(place.name)  # made on the host since we looked
+            else:
+                give_to(node, maker)
             if node.transient:
                 place.owned = [*(place.owned or ()), node]
         elif exclusive:
@@ -233,42 +172,23 @@ class Vfs:
             raise KernelError(Errno.EISDIR, f"{place.name!r} is a directory")
         return node
 
-    def stat_at(self, base: Node, path: bytes, *, root: Node | None, confined: bool, follow: bool = True) -> FileStat:
-        """Return the attributes of a file, of a symlink itself if it is not followed."""
-        inode = self._known(base, path)
-        if inode is not None and type(inode) is not SymlinkInode:
-            return inode.stat()
-        place = self._walk(base, path, root, confined=confined, follow=follow)
-        try:
-            return place.require().stat()
-        finally:
-            place.release()
-
-    def set_times_at(
+    def mkdir_at(
         self,
         base: Node,
         path: bytes,
         *,
         root: Node | None,
         confined: bool,
-        follow: bool,
-        atime_ns: int | None,
-        mtime_ns: int | None,
+        mode: int = 0o777,
+        maker: Credentials | None = None,
     ) -> None:
-        """Set the times that are given; None leaves one as it is."""
-        place = self._walk(base, path, root, confined=confined, follow=follow)
-        try:
-            place.require().set_times(atime_ns, mtime_ns)
-        finally:
-            place.release()
-
-    def mkdir_at(self, base: Node, path: bytes, *, root: Node | None, confined: bool, mode: int = 0o777) -> None:
         """Make a directory; EEXIST if the name is taken. `mode`: permission bits, umask applied."""
         place = self._walk(base, path, root, confined=confined, follow=False, follow_slash=False)
         try:
             if place.node is not None:
                 raise KernelError(Errno.EEXIST, f"{place.name!r} exists")
             place.directory.mkdir(place.name, mode)
+            give_made(place, maker)
         finally:
             place.release()
 
@@ -303,15 +223,25 @@ class Vfs:
         finally:
             place.release()
 
-    def symlink_at(self, base: Node, path: bytes, *, root: Node | None, confined: bool, target: bytes) -> None:
+    def symlink_at(
+        self,
+        base: Node,
+        path: bytes,
+        *,
+        root: Node | None,
+        confined: bool,
+        target: bytes,
+        maker: Credentials | None = None,
+    ) -> None:
         """Make `path` a symbolic link to `target`. Confined, an absolute target is EPERM, as in wasmtime."""
         self._resolver.check(target)
         if confined and target.startswith(b"/"):
             raise KernelError(Errno.EPERM, f"symbolic link to the absolute path {target!r}")
         place = self._walk(base, path, root, confined=confined, follow=False, follow_slash=False)
         try:
-            _check_new(place)
+            check_new(place)
             place.directory.symlink(place.name, target)
+            give_made(place, maker)
         finally:
             place.release()
 
@@ -341,7 +271,7 @@ class Vfs:
             node = place.require()
             new = self._walk(new_base, new_path, root, confined=confined, follow=False, follow_slash=False)
             try:
-                _check_new(new)
+                check_new(new)
                 new.directory.link(new.name, node)
             finally:
                 new.release()
@@ -349,42 +279,35 @@ class Vfs:
             place.release()
 
     def rename_at(
-        self, base: Node, path: bytes, new_base: Node, new_path: bytes, *, root: Node | None, confined: bool
+        self,
+        base: Node,
+        path: bytes,
+        new_base: Node,
+        new_path: bytes,
+        *,
+        root: Node | None,
+        confined: bool,
+        replaces: bool = True,
     ) -> None:
-        """Move a name, replacing what rename(2) replaces. EBUSY for "." and mount points, EXDEV between filesystems."""
+        """Move a name. EBUSY for "." and mount points, EXDEV between filesystems.
+
+        It `replaces` what rename(2) does, else EEXIST.
+        """
         place = self._walk(base, path, root, confined=confined, follow=False, follow_slash=False)
         try:
             new = self._walk(new_base, new_path, root, confined=confined, follow=False, follow_slash=False)
             try:
                 _check_rename(place, new)
+                if not replaces and new.node is not None:
+                    raise KernelError(Errno.EEXIST, f"{new.name!r} exists")
                 place.directory.rename(place.name, new.directory, new.name)
             finally:
                 new.release()
         finally:
             place.release()
 
-    def _walk(
-        self,
-        base: Node,
-        path: bytes,
-        root: Node | None,
-        *,
-        confined: bool,
-        follow: bool,
-        follow_slash: bool = True,
-    ) -> Place:
-        return self._resolver.walk(base, path, root=root, confined=confined, follow=follow, follow_slash=follow_slash)
-
 
 _RMDIR_DOT = {b".": Errno.EINVAL, b"..": Errno.ENOTEMPTY, b"/": Errno.EBUSY}
-
-
-def _check_new(place: Place) -> None:
-    """Refuse a place where no link can be made."""
-    if place.node is not None:
-        raise KernelError(Errno.EEXIST, f"{place.name!r} exists")
-    if place.slash:
-        raise KernelError(Errno.ENOENT, "a slash follows the name of a link to make")
 
 
 def _check_rename(old: Place, new: Place) -> None:

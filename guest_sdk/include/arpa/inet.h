@@ -2,6 +2,8 @@
 #ifndef AGENTVM_ARPA_INET_H
 #define AGENTVM_ARPA_INET_H
 
+#pragma GCC system_header
+
 #include_next <arpa/inet.h>
 
 #ifdef __cplusplus

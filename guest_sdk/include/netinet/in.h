@@ -2,6 +2,8 @@
 #ifndef AGENTVM_NETINET_IN_H
 #define AGENTVM_NETINET_IN_H
 
+#pragma GCC system_header
+
 #include <sys/socket.h>
 #include_next <netinet/in.h>
 

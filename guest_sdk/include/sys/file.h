@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_FILE_H
 #define AGENTVM_SYS_FILE_H
 
+#pragma GCC system_header
+
 #include <fcntl.h>
 
 #ifdef __cplusplus

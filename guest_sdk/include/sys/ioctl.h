@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_IOCTL_H
 #define AGENTVM_SYS_IOCTL_H
 
+#pragma GCC system_header
+
 #include_next <sys/ioctl.h>
 
 #define TIOCGWINSZ 0x5413

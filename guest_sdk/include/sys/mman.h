@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_MMAN_H
 #define AGENTVM_SYS_MMAN_H
 
+#pragma GCC system_header
+
 #ifndef _WASI_EMULATED_MMAN
 #define _WASI_EMULATED_MMAN
 #include_next <sys/mman.h>

@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_RESOURCE_H
 #define AGENTVM_SYS_RESOURCE_H
 
+#pragma GCC system_header
+
 #ifndef _WASI_EMULATED_PROCESS_CLOCKS
 #define _WASI_EMULATED_PROCESS_CLOCKS
 #include_next <sys/resource.h>

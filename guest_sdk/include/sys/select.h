@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_SELECT_H
 #define AGENTVM_SYS_SELECT_H
 
+#pragma GCC system_header
+
 #include_next <sys/select.h>
 
 #ifndef NFDBITS

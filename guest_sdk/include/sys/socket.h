@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_SOCKET_H
 #define AGENTVM_SYS_SOCKET_H
 
+#pragma GCC system_header
+
 #include_next <sys/socket.h>
 
 #ifdef __cplusplus

@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_STAT_H
 #define AGENTVM_SYS_STAT_H
 
+#pragma GCC system_header
+
 #include_next <sys/stat.h>
 
 #ifdef __cplusplus

@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_TIME_H
 #define AGENTVM_SYS_TIME_H
 
+#pragma GCC system_header
+
 #include_next <sys/time.h>
 
 #ifdef __cplusplus

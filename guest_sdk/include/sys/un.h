@@ -2,6 +2,8 @@
 #ifndef AGENTVM_SYS_UN_H
 #define AGENTVM_SYS_UN_H
 
+#pragma GCC system_header
+
 #include <sys/socket.h>
 #include_next <sys/un.h>
 

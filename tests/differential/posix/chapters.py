@@ -62,13 +62,13 @@ def natively(program: Path) -> list[str]:
 
 
 def as_guest(chapter: str) -> list[str]:
-    """The transcript of the same program as a guest, in a fresh VM and an empty directory."""
+    """The transcript of the same program as a guest, in a fresh VM and an empty directory that anybody may change."""
+    path = f"/bin/{chapter}"
     with AgentVM() as vm:
-        vm.fs.write(f"/bin/{chapter}", binary(chapter).read_bytes(), parents=True, mode=0o755)
-        vm.fs.mkdir("/work")
-        result = vm.run(
-            GuestFile(f"/bin/{chapter}"), env=_ENVIRONMENT, cwd="/work", argv0=f"/bin/{chapter}", timeout=_SECONDS
-        )
+        vm.fs.write(path, binary(chapter).read_bytes(), parents=True, mode=0o755)
+        vm.fs.mkdir("/work", mode=0o777)
+        user = {"user": "root"} if chapter in AS_ROOT else {}
+        result = vm.run(GuestFile(path), env=_ENVIRONMENT, cwd="/work", argv0=path, timeout=_SECONDS, **user)
     ended = f"killed by {result.signal.name}" if result.signal is not None else f"exited {result.exit_code}"
     return _lines(result.stdout + result.stderr, ended)
 

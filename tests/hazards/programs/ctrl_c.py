@@ -25,7 +25,10 @@ def main() -> None:
         for body in (SPIN, BUSY, WAIT):
             first.run(body, timeout_seconds=0.01)
 
+    begun = threading.Event()
+
     def storm() -> None:
+        begun.wait()
         while not stop.wait(0.0007):
             signal.pthread_kill(target, signal.SIGINT)
 
@@ -34,6 +37,8 @@ def main() -> None:
     end = monotonic() + SECONDS
     while True:
         try:
+            if not begun.is_set():
+                begun.set()
             while monotonic() < end:
                 while rigs:
                     rigs[-1].machine.close()

@@ -27,7 +27,10 @@ def ctrl_c() -> None:
     assert target is not None
     stop, caught, rounds = threading.Event(), 0, 0
 
+    begun = threading.Event()
+
     def storm() -> None:
+        begun.wait()
         while not stop.wait(0.0007):
             signal.pthread_kill(target, signal.SIGINT)
 
@@ -39,6 +42,8 @@ def ctrl_c() -> None:
     end = monotonic() + SECONDS
     while thread.is_alive():
         try:
+            if not begun.is_set():
+                begun.set()
             while monotonic() < end:
                 rounds += 1
                 refuse(vms[0])

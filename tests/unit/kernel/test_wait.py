@@ -1,5 +1,7 @@
 """The one function that blocks: no wake-up is lost, and kills and deadlines end it."""
 
+import contextlib
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,7 @@ import pytest
 from agentvm import ManualClock, Signal
 from agentvm.kernel.process import GuestKilled, Image, Process
 from agentvm.kernel.process_table import ProcessTable
-from agentvm.kernel.wait import HostThread, Lock, Waiter, WaitQueue, block_until
+from agentvm.kernel.wait import Event, HostThread, Lock, Waiter, WaitQueue, block_until
 from agentvm.limits.catalogue import Limits
 from agentvm.limits.registry import Registry
 
@@ -184,3 +186,53 @@ def test_discarding_an_absent_waiter_is_fine() -> None:
     queue.add(waiter)
     queue.discard(waiter)
     assert len(queue) == 0
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_wakes_all_who_wait_and_holds_nobody_after() -> None:
+    for _ in range(200):
+        event = Event()
+        with ThreadPoolExecutor(6) as pool:
+            waiting = [pool.submit(event.wait, timeout) for timeout in (None, 60, 60, 0.0001)]
+            pool.submit(event.set)
+            pool.submit(event.set)
+            assert [wait.result(60) for wait in waiting[:3]] == [True] * 3
+            assert event.wait()
+        assert not event._gates
+
+
+def test_an_event_that_does_not_happen_is_waited_for_as_long_as_was_said() -> None:
+    event = Event()
+    assert not event.wait(0.01)
+    assert not event.wait(-1)
+    assert not event._gates
+
+
+def test_a_wait_that_a_signal_interrupts_takes_no_lock_from_whoever_sets_the_event() -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def disturb(event: Event) -> None:
+        while not event._gates:
+            continue
+        signal.pthread_kill(main, signal.SIGUSR1)
+        event.set()
+        done.append(event)
+
+    main, done = threading.main_thread().ident, list[Event]()
+    assert main is not None
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        for _ in range(300):
+            event = Event()
+            thread = threading.Thread(target=disturb, args=(event,))
+            thread.start()
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:  # until the signal comes, and nothing else
+                    event.wait(0.2)
+            thread.join(60)
+            assert done.pop() is event
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from agentvm.errno import KernelError
+from agentvm.kernel.credentials import Credentials
 from agentvm.kernel.open_file import OpenFile
+from agentvm.kernel.rlimits import INFINITY, Resource
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype, Whence
 from agentvm.kernel.vfs.devices import DeviceDirectory
 from agentvm.kernel.vfs.open_process import OpenProcess
@@ -46,11 +48,20 @@ class Source:
             cpu_time_ns=2_500_000_000,
             memory_bytes=1 << 20,
             files=self.open if pid == 7 else {0: Terminal()},
-            limits={"max_open_fds_per_process": 256, "max_file_bytes": float("inf")},
+            pgid=4,
+            sid=3,
+            state="S",
+            exe=b"/bin/guest" if pid == 7 else None,
+            limits=lambda: dict.fromkeys(Resource, (200, 256)) | {Resource.FSIZE: (INFINITY, INFINITY)},
+            credentials=Credentials(10, 20, 30, 40, 50, 60, (7, 8)) if pid == 7 else Credentials.of(11, 11),
+            signals=(0x4000, 0x20000, 0x1000, 1),
         )
 
     def memory(self):
         return 512 << 20, 12 << 20
+
+    def load(self):
+        return ["S", "R"], 9
 
     def uptime_ns(self):
         return 12_345_678_900
@@ -177,7 +188,7 @@ def test_listings(files, source):
     source.open = {0: Terminal(), 11: Terminal()}
     assert {b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"fd", b"stdin"} <= set(files.names(b"/dev"))
     assert files.names(b"/proc") == [
-        b"self", b"agentvm", b"meminfo", b"mounts", b"uptime", b"version", b"5", b"7",
+        b"self", b"agentvm", b"loadavg", b"meminfo", b"mounts", b"uptime", b"version", b"5", b"7",
     ]  # fmt: skip
     assert files.names(b"/proc/7/fd") == [b"0", b"11"]
 
@@ -197,17 +208,39 @@ def test_listings_resume_at_every_cookie_and_agree_with_lookups(files, source, p
             assert (status.ino, status.filetype) == (entry.ino, entry.filetype)
 
 
+def test_status_tells_ids_and_signals(files, source):
+    status = dict(row.split(b":\t", 1) for row in text(files, b"/proc/self/status").splitlines())
+    assert (status[b"State"], status[b"Groups"]) == (b"S (sleeping)", b"7 8 ")
+    assert (status[b"Uid"], status[b"Gid"]) == (b"10\t20\t30\t20", b"40\t50\t60\t50")
+    masks = [int(status[name], 16) for name in (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")]
+    assert masks == [0, 0x4000, 0x20000, 0x1000, 1]
+
+
+def test_exe_and_loadavg(files, source):
+    assert files.vfs.readlink_at(files.root, b"/proc/self/exe", **files.free) == b"/bin/guest"
+    assert text(files, b"/proc/loadavg") == b"1.00 1.00 1.00 1/2 9\n"
+
+
+@pytest.mark.parametrize("name", [b"environ", b"exe", b"cwd", b"fd"])
+def test_what_belongs_to_another_user_is_eacces(files, source, name):
+    with pytest.raises(KernelError, match="EACCES"):
+        files.vfs.stat_at(files.root, b"/proc/5/" + name, **files.free)
+    assert text(files, b"/proc/5/cmdline") == b"guest\0--flag\0"
+
+
 def test_process_files(files, source):
     assert text(files, b"/proc/self/cmdline") == b"guest\0--flag\0"
     assert text(files, b"/proc/7/environ") == b"A=1\0B=" + b"x" * 40_000 + b"\0"
     assert text(files, b"/proc/5/comm") == b"guest\n"
     assert b"Pid:\t7\n" in text(files, b"/proc/self/status")
     fields = text(files, b"/proc/self/stat").split()
-    assert (fields[0], fields[1], fields[2], fields[13], fields[22]) == (b"7", b"(guest)", b"R", b"250", b"1048576")
+    assert (fields[0], fields[1], fields[2], fields[13], fields[22]) == (b"7", b"(guest)", b"S", b"250", b"1048576")
     assert len(fields) == 24
-    assert b"Max open files            256                  256                  files" in text(
-        files, b"/proc/self/limits"
-    )
+    assert (fields[3:8], fields[19]) == ([b"1", b"4", b"3", b"0", b"-1"], b"1")
+    limits = text(files, b"/proc/self/limits").splitlines()
+    assert limits[8] == b"Max open files            200                  256                  files     "
+    assert limits[2] == b"Max file size             unlimited            unlimited            bytes     "
+    assert len(limits) == 17
     assert files.vfs.readlink_at(files.root, b"/proc/self/cwd", **files.free) == b"/home"
     with pytest.raises(KernelError, match="ENOENT"):
         files.open(b"/proc/6/status")

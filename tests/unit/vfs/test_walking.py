@@ -86,7 +86,9 @@ class Handle(Node):
 
 def other_filesystem(files, dev=20):
     account = SpaceAccount(files.registry.gauge("max_filesystem_bytes"), files.registry.ceiling("max_file_bytes"))
-    return MemoryFilesystem(dev=dev, account=account, inodes=files.registry.gauge("max_inodes"), clock=files.clock)
+    return MemoryFilesystem(
+        pipes=files.vfs.pipes, dev=dev, account=account, inodes=files.registry.gauge("max_inodes"), clock=files.clock
+    )
 
 
 @pytest.fixture
