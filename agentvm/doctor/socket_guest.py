@@ -60,9 +60,16 @@ class SocketGuest:
 
     def listen(self, port: int, backlog: int = 1024) -> int:
         """Listen at a port, which must work; return the descriptor."""
-        _, fd = self.socket()
-        assert self.bind(fd, f"127.0.0.1:{port}") == "OK"
-        assert self._call("net_listen", fd, backlog) == "OK"
+        return self._listen(_INET, f"127.0.0.1:{port}", backlog)
+
+    def listen_at(self, address: str, backlog: int = 1024) -> int:
+        """Listen at an address of the Unix domain, which must work; return the descriptor."""
+        return self._listen(_UNIX, address, backlog)
+
+    def _listen(self, family: int, address: str, backlog: int) -> int:
+        said = self._call("net_socket", family, _STREAM | _NONBLOCK, 0, _RESULT)
+        fd = self._result()
+        assert (said, self.bind(fd, address), self._call("net_listen", fd, backlog)) == ("OK", "OK", "OK")
         return fd
 
     def bind(self, fd: int, address: str) -> str:
