@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from agentvm.abi.context import CallContext
-from agentvm.abi.params import Fd, Path, Size
+from agentvm.abi.params import Fd, Path
 from agentvm.abi.syscall import Disk, SyscallSpec
 from agentvm.errno import KernelError
 from agentvm.kernel.disk import DiskRates, Throttle
@@ -16,7 +16,6 @@ from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED
 __all__ = ["metered"]
 
 _FD, _PATH = get_args(Fd)[1], get_args(Path)[1]
-_SIZE = get_args(Size)[2]
 #: `$oflags` with which a file is made or emptied: CREAT, TRUNC.
 _CHANGES = 1 | 8
 
@@ -29,7 +28,7 @@ def metered(spec: SyscallSpec) -> Callable[..., Any]:
     """
     assert spec.locked, f"{spec.name} would wait without the lock"
     handler = spec.handler
-    counts_bytes = any(result is _SIZE for result in spec.results)  # a new descriptor is packed as a size is
+    counts_bytes = len(spec.results) == 1 and spec.results[0].is_count
     comes_to_disk, throttle_of = _subject(spec), _direction(spec)
 
     def call(ctx: CallContext, *arguments: Any) -> Any:

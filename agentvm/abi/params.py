@@ -71,6 +71,8 @@ class Record:
 
     size: int
     pack: str
+    #: Whether it says how many bytes were moved.
+    is_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ Number64 = Annotated[int, _U64, Record(8, "pack_u64")]
 Signed = Annotated[int, _S32]
 Signed64 = Annotated[int, _S64]
 Fd = Annotated[int, Param(("i32",), "{0}", errnos=(Errno.EBADF,))]
-Size = Annotated[int, _U32, Record(4, "pack_u32")]
+Size = Annotated[int, _U32, Record(4, "pack_u32", is_count=True)]
 NewFd = Annotated[int, Record(4, "pack_u32")]
 NewPid = Annotated[int, Record(4, "pack_u32")]
 RoFlags = Annotated[int, Record(2, "pack_u16")]

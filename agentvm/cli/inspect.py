@@ -21,17 +21,20 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def syscalls_rows() -> list[Row]:
     """One row a call."""
+    from agentvm.abi.agentos import AGENTOS
     from agentvm.abi.preview1 import PREVIEW1
 
     return [
         {
+            "module": spec.module,
             "call": spec.signature_text(),
             "support": spec.support.value,
             "what it does": spec.summary + (f" {spec.note}" if spec.note else ""),
             "fails with": ", ".join(sorted(errno.name for errno in spec.errnos)) or "nothing",
             "disk rate": spec.disk.value if spec.disk is not None else "none",
         }
-        for spec in PREVIEW1.values()
+        for table in (PREVIEW1, *AGENTOS.values())
+        for spec in table.values()
     ]
 
 
@@ -44,9 +47,11 @@ def errnos_rows() -> list[Row]:
 _LISTS: Mapping[str, tuple[Callable[[], list[Row]], str, str]] = {
     "syscalls": (
         syscalls_rows,
-        "every call of wasi_snapshot_preview1",
-        "Every call of `wasi_snapshot_preview1`, declared once under `agentvm/abi/preview1/`. `wasi_unstable` has the "
-        "same calls but for `sock_accept`, with its own whence numbers, filestat and subscription layouts.",
+        "every call that a program can import",
+        "Every call of `wasi_snapshot_preview1`, declared once under `agentvm/abi/preview1/`, and of the host ABI of "
+        "agentOS, `agentos-wasm-host-v1`, under `agentvm/abi/agentos/`. `wasi_unstable` has the calls of preview1 but "
+        "for `sock_accept`, with its own whence numbers, filestat and subscription layouts. A call that is refused "
+        "links, and fails with the errno that its row names.",
     ),
     "errnos": (errnos_rows, "every errno", "Every errno that a guest can see, declared once in `agentvm/errno.py`."),
 }

@@ -98,13 +98,23 @@ static int32_t receive_rights(int fd, struct msghdr *message, void *data, size_t
   return 0;
 }
 
+/* On a stream, MSG_TRUNC would throw the data away. */
+static int is_datagram(int fd) {
+  int type = 0;
+  socklen_t len = sizeof type;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM;
+}
+
 static ssize_t receive_plain(int fd, struct msghdr *message, void *data, size_t len, int flags) {
-  ssize_t got = recvfrom(fd, data, len, flags, message->msg_name, message->msg_name ? &message->msg_namelen : NULL);
+  socklen_t *name_len = message->msg_name ? &message->msg_namelen : NULL;
+  int whole = flags & MSG_TRUNC || is_datagram(fd) ? MSG_TRUNC : 0;
+  ssize_t got = recvfrom(fd, data, len, flags | whole, message->msg_name, name_len);
   if (got < 0) return -1;
+  size_t stored = (size_t)got < len ? (size_t)got : len;
   message->msg_controllen = 0;
   message->msg_flags = (size_t)got > len ? MSG_TRUNC : 0;
-  if (message->msg_iovlen != 1) scatter(message, data, (size_t)got < len ? (size_t)got : len);
-  return got;
+  if (message->msg_iovlen != 1) scatter(message, data, stored);
+  return flags & MSG_TRUNC ? got : (ssize_t)stored;
 }
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags) {

@@ -153,7 +153,7 @@ def test_commands_fail(in_vm: InVM, on_linux: OnLinux, options: tuple[str, ...])
 
 def test_a_failed_command_is_shown_with_what_it_said(in_vm: InVM) -> None:
     in_vm.write("build.ninja", FAILURES)
-    stdout = "[1/5] a\nFAILED: [code=3] a \necho a1; echo a2 1>&2; exit 3\na1\na2\n"
+    stdout = "[1/6] a\nFAILED: [code=3] a \necho a1; echo a2 1>&2; exit 3\na1\na2\n"
     stdout += "ninja: build stopped: subcommand failed.\n"
     assert in_vm.run("ninja", "-j1") == Outcome(3, stdout, "")
 

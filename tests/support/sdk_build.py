@@ -45,8 +45,8 @@ class Program:
     native: Taken | None = None
 
 
-NINJA = Package("sdist", "ninja", "1.13.0", "4a40ce995ded54d9dc24f8ea37ff3bf62ad192b547f6c7126e7e25045e76f978")
-NINJA_WHEEL = Package("wheel", "ninja", "1.13.0", "fb46acf6b93b8dd0322adc3a4945452a4e774b75b91293bafcc7b7f8e6517dfa")
+NINJA = Package("sdist", "ninja", "1.13.2", "525bfa3fc88aa30a4467df270fd5be6f9fcae8061d54d4df74ea1dc5abd5a975")
+NINJA_WHEEL = Package("wheel", "ninja", "1.13.2", "65a24341b5ac09fcadcc37082660be40a94174e51a937fabf6e2cae26225fa2c")
 NINJA_SOURCES = """
 build build_log clean clparser debug_flags depfile_parser deps_log disk_interface dyndep dyndep_parser edit_distance
 elide_middle eval_env graph graphviz jobserver jobserver-posix json lexer line_printer manifest_parser metrics
@@ -89,15 +89,15 @@ PROGRAMS = {
         Built(
             NINJA,
             None,
-            "ninja-1.13.0/ninja-upstream/src",
+            "ninja-1.13.2/ninja-upstream/src",
             leave_out=(),
             only=tuple(f"{name}.cc" for name in NINJA_SOURCES.split()),
             flags=("-std=c++17", "-Os", "-DUSE_PPOLL"),
         ),
         native=Taken(
             NINJA_WHEEL,
-            "ninja-1.13.0.data/scripts/ninja",
-            "696f9628a79d9ce50314cf9556d7cd1a1d1ec52b8fd52828f6f9db1719565b67",
+            "ninja-1.13.2.data/scripts/ninja",
+            "08639e194fffa7f08b259fc4abfa4803aff66b64de52549cee42ec527d55cea6",
         ),
     ),
 }

@@ -3,11 +3,11 @@
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import Fd, NewFd, Number, Signed
 from agentvm.abi.rights import STDIN, STDOUT
-from agentvm.abi.syscall import syscall
+from agentvm.abi.syscall import Support, syscall
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import CWD_NUMBERS, Descriptor
 
-__all__ = ["fd_dup", "fd_dup2", "fd_dup_min", "fd_getfd", "fd_pipe", "fd_setfd", "proc_closefrom"]
+__all__ = ["fd_dup", "fd_dup2", "fd_dup_min", "fd_getfd", "fd_pipe", "fd_setfd", "proc_closefrom", "pty_open"]
 
 _CLOEXEC = 1
 _FULL = {
@@ -61,6 +61,14 @@ def fd_setfd(ctx: CallContext, fd: Fd, flags: Number) -> None:
 def proc_closefrom(ctx: CallContext, lowest: Signed) -> None:
     """Close every descriptor from a number on."""
     ctx.process.fds.close_from(max(lowest, 0))
+
+
+@syscall(
+    {Errno.ENOTSUP: "there are no pseudo-terminals"}, support=Support.REFUSED, note="A VM has no pseudo-terminals yet."
+)
+def pty_open(ctx: CallContext) -> tuple[NewFd, NewFd]:
+    """Make a pseudo-terminal, and return its two ends."""
+    raise KernelError(Errno.ENOTSUP, "there are no pseudo-terminals")
 
 
 def _duplicate(ctx: CallContext, fd: int) -> Descriptor:

@@ -50,6 +50,7 @@ _PATH_RENAME_TARGET = int(Rights.PATH_RENAME_TARGET)
 _PATH_SYMLINK = int(Rights.PATH_SYMLINK)
 _PATH_UNLINK_FILE = int(Rights.PATH_UNLINK_FILE)
 _CREAT, _DIRECTORY, _EXCL, _TRUNC = 1, 2, 4, 8
+_DATA = FD_READ | FD_WRITE
 _FOLLOW = 1
 _ALL_FDFLAGS = 0x1F
 #: What the host ABI adds to `$fdflags`: O_DIRECT, which changes nothing here.
@@ -111,11 +112,14 @@ def path_open(
     if oflags & (_CREAT | _TRUNC):
         needed |= (_CREATE_FILE if oflags & _CREAT else 0) | (_SET_SIZE if oflags & _TRUNC else 0)
     base, path, confined = ctx.at(fd, path, needed)
-    if ctx.process.has_host_abi:
+    if ctx.process.has_host_abi:  # it knows no rights but to read and to write
         fdflags &= ~_DIRECT
+        fs_rights_base |= ~_DATA
+        fs_rights_inheriting = granted = DIRECTORY_INHERITING
+    else:
+        granted = ctx.descriptors[fd].inheriting
     if fdflags > _ALL_FDFLAGS or oflags > 0xF or dirflags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"dirflags {dirflags:#x}, oflags {oflags:#x}, fdflags {fdflags:#x}")
-    granted = DIRECTORY_INHERITING if ctx.process.has_host_abi else ctx.descriptors[fd].inheriting
     # Rights that no file or directory can use are not granted, and asking for them is no error.
     rights, inheriting = fs_rights_base & DIRECTORY_INHERITING, fs_rights_inheriting & DIRECTORY_INHERITING
     if (rights | inheriting) & ~granted:

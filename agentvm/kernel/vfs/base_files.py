@@ -21,5 +21,5 @@ nogroup:x:65534:
 """ % {b"user": DEFAULT_USER, b"gid": DEFAULT_GID}
 
 #: The directories, each after the one above it, and the files with what is in them. Paths are relative to the root.
-BASE_DIRECTORIES = (b"dev", b"etc", b"home", b"proc", b"tmp", HOME[1:])
+BASE_DIRECTORIES = (b"bin", b"dev", b"etc", b"home", b"proc", b"tmp", HOME[1:])
 BASE_FILES = {b"etc/passwd": _PASSWD, b"etc/group": _GROUP}

@@ -71,6 +71,11 @@ class FileAccess:
             return False
         return True
 
+    def chmod(self, path: Path, mode: int) -> None:
+        """Set the permission bits of a file or directory, such as 0o755 for a program."""
+        with self._lock:
+            self._vfs.set_mode_at(self._root, _absolute(path), root=self._root, confined=False, mode=mode)
+
     def readlink(self, path: Path) -> bytes:
         with self._lock:
             return self._vfs.readlink_at(self._root, _absolute(path), root=self._root, confined=False)

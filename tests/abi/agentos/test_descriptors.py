@@ -3,7 +3,9 @@
 import pytest
 
 from agentvm import Errno, Limits
+from agentvm.abi.agentos import AGENTOS
 from agentvm.abi.rights import STDIN, STDOUT
+from agentvm.abi.syscall import Support
 from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED
 from agentvm.kernel.stat import Filetype
 from agentvm.testing.proxy import MEMORY_BYTES
@@ -260,3 +262,13 @@ def test_a_write_to_a_full_pipe_that_a_signal_ends_tells_what_it_wrote(host: Rig
         host.send_signal(10)
     assert made.result() is Errno.SUCCESS
     assert host.number(64) == CAPACITY
+
+
+def test_what_a_vm_has_not_is_refused_as_declared(host: Rig) -> None:
+    assert host.call("pty_open", 64, 68) is Errno.ENOTSUP
+
+
+def test_few_calls_are_refused_and_each_says_why() -> None:
+    refused = [spec for table in AGENTOS.values() for spec in table.values() if spec.support is Support.REFUSED]
+    assert len(refused) <= 12
+    assert all(spec.note and spec.errnos for spec in refused)
