@@ -40,7 +40,7 @@ class Caller:
         return self._call("fd_pipe", _RESULT, _RESULT + 4)
 
     def starve(self) -> str:
-        """Read from the last pipe to be had, which nobody but the guest itself could fill, and return how that ended."""
+        """Read from the last pipe to be had, which only the guest itself could fill; return how that ended."""
         while self.pipe() is Errno.SUCCESS:
             pass
         self._instance.write_memory(_IOVEC, bytes(4) + (1).to_bytes(4, "little"))
