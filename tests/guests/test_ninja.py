@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -303,8 +304,9 @@ def test_a_signal_stops_the_build_and_its_commands(in_vm: InVM, on_linux: OnLinu
     def scenario(world: World) -> Outcome:
         world.write("build.ninja", SLOW)
         session = world.start("ninja", "-j2")
+        deadline = monotonic() + 60
         while not world.exists("started"):
-            pass
+            assert monotonic() < deadline, "the command did not start"
         session.send_signal(number)
         return session.finish()
 

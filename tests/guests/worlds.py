@@ -100,14 +100,16 @@ class InVM:
             stdin.encode(),
             cwd=PROJECT,
             timeout=TIMEOUT_SECONDS,
+            argv0=program,
         )
         return Outcome(status_of(result), result.stdout_text, result.stderr_text)
 
     def start(self, program: str, *args: str) -> Session:
         environment = {**ENVIRONMENT, "PATH": "/bin"}
-        return VMSession(
-            self.vm.spawn(GuestFile(f"/bin/{program}"), args, environment, cwd=PROJECT, timeout=TIMEOUT_SECONDS)
+        process = self.vm.spawn(
+            GuestFile(f"/bin/{program}"), args, environment, cwd=PROJECT, timeout=TIMEOUT_SECONDS, argv0=program
         )
+        return VMSession(process)
 
     def processes(self) -> int:
         """How many processes the VM has."""

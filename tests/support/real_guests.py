@@ -26,7 +26,6 @@ from tests.support.packages import Package, Unavailable, digest, fetch, registry
 __all__ = [
     "BUILT",
     "LUPA",
-    "SETJMP_TAG",
     "SQLITE",
     "TAKEN",
     "Built",

@@ -17,7 +17,6 @@ from tests.support.cache import cache_folder
 from tests.support.packages import Package, Unavailable
 from tests.support.real_guests import (
     LUPA,
-    SETJMP_TAG,
     SQLITE,
     Built,
     Taken,
@@ -41,7 +40,6 @@ class Program:
 
     guest: Built
     sdk_flags: tuple[str, ...] = ()
-    sdk_extra: tuple[tuple[str, str], ...] = ()
     native: Taken | None = None
 
 
@@ -63,11 +61,6 @@ PROGRAMS = {
             only=(),
             flags=("-Os", "-DLUA_USE_POSIX"),
         ),
-        sdk_flags=(
-            "-mcpu=generic+exception_handling",
-            *("-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false"),
-        ),
-        sdk_extra=(("tag.s", SETJMP_TAG),),
     ),
     # SQLite takes WASI for a system without processes and without locks, and leaves both out: __wasi__ is not defined
     # here. Its write-ahead log needs memory that processes share.
@@ -109,7 +102,7 @@ OURS = {"sh": "examples/sh/*.c", "tools": "examples/tools.c"}
 def sdk_program(name: str) -> Path:
     """Return the path of a real program, built with the SDK. Skips the calling test if it can't be had."""
     program = PROGRAMS[name]
-    guest = replace(program.guest, flags=program.guest.flags + program.sdk_flags, extra=program.sdk_extra)
+    guest = replace(program.guest, flags=program.guest.flags + program.sdk_flags)
     return provided(f"{name} (SDK)", guest.package, lambda: built_from(guest, name, for_sdk=True))
 
 
@@ -139,8 +132,6 @@ def built_from(guest: Built, name: str, *, for_sdk: bool) -> Path:
         return kept
     with tempfile.TemporaryDirectory() as folder:
         sources = unpack(guest, Path(folder))
-        for file_name, text in guest.extra:
-            (sources / file_name).write_text(text)
         libraries = [] if for_sdk else ["-lm"]
         compile_to(kept, ["-w", *guest.flags, *chosen_sources(guest, sources), *libraries], sources, for_sdk=for_sdk)
     return kept
