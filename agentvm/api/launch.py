@@ -10,10 +10,10 @@ from agentvm.abi.preopens import open_preopens
 from agentvm.abi.rights import LISTENER, STDIN, STDOUT
 from agentvm.api.guest_file import GuestFile
 from agentvm.api.result import Result, Usage
-from agentvm.api.users import UserName, account_variables, find_credentials
 from agentvm.errno import Errno, KernelError
 from agentvm.errors import InvalidArgument, ProcessLimit
 from agentvm.kernel.captured import CapturedOutput, capture_outputs
+from agentvm.kernel.credentials import Credentials
 from agentvm.kernel.fd_table import Descriptor
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.outcome import Cause, CauseKind, Signal
@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from agentvm.kernel.kernel import Kernel
     from agentvm.kernel.net.stream import StreamSocket
 
-__all__ = ["Launched", "Program", "StartOptions", "make_image", "prepare"]
+__all__ = ["Launched", "Program", "StartOptions", "UserName", "make_image", "prepare"]
 
 #: How often a wait in vain looks up, in seconds.
 _LATEST_LOOK = 0.2
 
 #: What can be run: a path on the host, the bytes of a module, or a file of the VM.
 Program = str | bytes | os.PathLike[str] | GuestFile
+#: As whom: a name, a number, or both a user and a group as "user:group"; None for the default user.
+UserName = str | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ def prepare(
     Raises `ProcessLimit` (EAGAIN), `InvalidArgument` (E2BIG, EINVAL, a cwd or preopen that is not there).
     """
     with kernel.lock:
-        credentials = find_credentials(kernel.vfs, options.user)
+        credentials = _credentials(kernel, options.user)
         if has_host_abi:
             image = _with_account(kernel, image, options, credentials.uid)
         whole = options.cwd != "/" or "/" in options.preopens
@@ -223,8 +225,18 @@ def prepare(
             raise InvalidArgument(f"the program cannot be started: {error}", **_facts(error)) from error
 
 
+def _credentials(kernel: "Kernel", user: UserName) -> Credentials:
+    if user is None:
+        return Credentials()
+    from agentvm.api.users import find_credentials
+
+    return find_credentials(kernel.vfs, user)
+
+
 def _with_account(kernel: "Kernel", image: Image, options: StartOptions, uid: int) -> Image:
     """Tell a program of the host ABI who it is and where it lives, where its caller does not."""
+    from agentvm.api.users import account_variables
+
     missing = [
         name.encode() + b"=" + value for name, value in account_variables(kernel.vfs, uid) if name not in options.env
     ]

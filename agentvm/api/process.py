@@ -4,7 +4,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from agentvm.api.processes import send_signal
 from agentvm.api.result import Result, Usage
 from agentvm.kernel.outcome import Signal
 from agentvm.kernel.pipe import HostPipeEnd
@@ -112,6 +111,8 @@ class Process:
         It does what it does on Linux: a handler runs, SIGSTOP stops and SIGCONT continues, the default of most is to
         end the process. A preview1 program has no handlers. Raises `InvalidArgument`.
         """
+        from agentvm.api.processes import send_signal
+
         send_signal(self._launched.kernel, self._record, signal, group=group)
 
     def connect(self, listener: int = 0) -> "Connection":

@@ -1,26 +1,25 @@
 """As whom a program runs: `user=` and `--user`, and what its environment says of that."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from agentvm.errors import InvalidArgument
 from agentvm.kernel.accounts import GROUP, PASSWD, User, groups_in, read_accounts, users_in
 from agentvm.kernel.credentials import MAX_GROUPS, SAME, Credentials
 from agentvm.kernel.vfs.vfs import Vfs
 
-__all__ = ["UserName", "account_variables", "find_credentials"]
+if TYPE_CHECKING:
+    from agentvm.api.launch import UserName
 
-#: A name, a number, or both a user and a group as "user:group"; None for the default user.
-UserName = str | int | None
+__all__ = ["account_variables", "find_credentials"]
 
 
-def find_credentials(vfs: Vfs, user: UserName) -> Credentials:
+def find_credentials(vfs: Vfs, user: "UserName") -> Credentials:
     """Return the ids of a user that a program is to run as. Kernel lock.
 
     Names are those of the VM's /etc/passwd and /etc/group; without a group it is the one that the user has there, or
     the one with the user's number. A user by name is in the groups that list it. Raises `InvalidArgument`.
     """
-    if user is None:
-        return Credentials()
     name, colon, group = str(user).partition(":")
     found = _find_user(vfs, name)
     if found is None and not _is_number(name):
@@ -45,7 +44,7 @@ def _find_user(vfs: Vfs, name: str) -> User | None:
     return next((user for user in users if user.name == name.encode()), None)
 
 
-def _find_group(vfs: Vfs, user: UserName, name: str) -> int:
+def _find_group(vfs: Vfs, user: "UserName", name: str) -> int:
     if _is_number(name):
         return int(name)
     for group in groups_in(read_accounts(vfs, GROUP)):
@@ -63,6 +62,6 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) < SAME
 
 
-def _refusal(user: UserName, why: str) -> InvalidArgument:
+def _refusal(user: "UserName", why: str) -> InvalidArgument:
     text = f"user={user!r}: {why}; it takes a name, a number below {SAME}, or both a user and a group as 'user:group'"
     return InvalidArgument(text, user=user)

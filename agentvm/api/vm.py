@@ -10,13 +10,11 @@ from agentvm import log
 from agentvm.api.actions import count_action
 from agentvm.api.calling import calling_pid, calling_process, stop_if_killed
 from agentvm.api.events import Callback, Events, Forget, host_events
-from agentvm.api.launch import Launched, Program, StartOptions, make_image, prepare
+from agentvm.api.launch import Launched, Program, StartOptions, UserName, make_image, prepare
 from agentvm.api.mounts import Mountable, Mounts
 from agentvm.api.process import Process
-from agentvm.api.processes import GuestProcess, ProcessInfo, find_process, list_processes
 from agentvm.api.result import Result, Usage
 from agentvm.api.stalls import StallCallback, StallNews
-from agentvm.api.users import UserName
 from agentvm.clock import Clock, ManualClock, SystemClock
 from agentvm.engine.capacity import host_capacity
 from agentvm.errors import VMClosed
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from agentvm.abi.trace import CallTrace
     from agentvm.api.connection import Connection
     from agentvm.api.machine import VMMachine
+    from agentvm.api.processes import GuestProcess, ProcessInfo
     from agentvm.api.reactor import Instance
 
 __all__ = ["AgentVM", "Mountable"]
@@ -301,12 +300,16 @@ class AgentVM:
         """Whether any program of this VM runs, one that another has started too."""
         return any(process.state is ProcessState.RUNNING for process in self._processes())
 
-    def processes(self) -> tuple[ProcessInfo, ...]:
+    def processes(self) -> "tuple[ProcessInfo, ...]":
         """Return all processes of this VM by number, zombies and those that programs have started included."""
+        from agentvm.api.processes import list_processes
+
         return list_processes(self._kernel)
 
-    def process(self, pid: int) -> GuestProcess:
+    def process(self, pid: int) -> "GuestProcess":
         """Return a handle of one process, to look at it and to signal it. Raises `NoSuchProcess`."""
+        from agentvm.api.processes import find_process
+
         return find_process(self._kernel, pid)
 
     def on_limit(self, callback: Callback) -> Forget:

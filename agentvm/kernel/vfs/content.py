@@ -48,7 +48,7 @@ class Content:
 
     def hold_shared(self, text: bytes) -> None:
         """Hold `text`, which all VMs share, at no charge. Only for a content that is empty."""
-        self.chunks = text.ljust(self._capacity(0, len(text)), b"\0")
+        self.chunks = text
         self.size = len(text)
 
     def _own(self) -> None:

@@ -15,7 +15,6 @@ from agentvm.limits.gauge import Gauge
 __all__ = ["FilesystemUsage", "MemoryFilesystem"]
 
 _NO_FILES: Mapping[bytes, bytes] = {}
-_NO_NAMES: frozenset[bytes] = frozenset()
 #: Lower inode numbers belong to what every VM starts with; it is not charged to it.
 FIRST_CHARGED_INO = 16
 #: A filesystem knows so many pairs of owner and group, and only root makes others than its own.
@@ -39,7 +38,7 @@ class MemoryFilesystem:
     the root, each after the one above it. Guarded by the kernel lock.
     """
 
-    __slots__ = ("_base_names", "_next_ino", "_orphans", "account", "dev", "inodes", "now", "owners", "pipes", "root")
+    __slots__ = ("_files", "_next_ino", "_orphans", "account", "dev", "inodes", "now", "owners", "pipes", "root")
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class MemoryFilesystem:
             node = FileInode(self, self._next_ino, 0o644)
             node.start_as(text, owner=_FIRST_OWNERS.index((ROOT, ROOT)))
             self._begin_with(*self._place(path), node)
-        self._base_names = frozenset(path.rpartition(b"/")[2] for path in files) if files else _NO_NAMES
+        self._files = files
         assert self._next_ino <= FIRST_CHARGED_INO
         self._next_ino = FIRST_CHARGED_INO
 
@@ -89,9 +88,11 @@ class MemoryFilesystem:
     def name_cost(self, name: bytes, node: Inode) -> int:
         """Return the charge for one name of `node`: none for a directory that was there from the start, which has one
         name, and for the first name of such a file, which may get others."""
-        if node.ino >= FIRST_CHARGED_INO or (name not in self._base_names and isinstance(node, FileInode)):
+        if node.ino >= FIRST_CHARGED_INO:
             return NAME_COST + len(name)
-        return 0
+        if not isinstance(node, FileInode) or any(path.rpartition(b"/")[2] == name for path in self._files):
+            return 0
+        return NAME_COST + len(name)
 
     def charge_inode(self, name: bytes, more: int = 0) -> int:
         """Charge a new inode with its first name, and return its number. ENOSPC."""

@@ -23,7 +23,7 @@ def test_they_cost_nothing_and_are_roots(files):
     status = files.vfs.stat_at(files.root, b"/etc/passwd", **files.free)
     assert (status.size, status.uid, status.gid, status.mode) == (len(PASSWD), 0, 0, 0o644)
     inode = files.vfs.memory.root.children[b"etc"][1].children[b"passwd"][1]
-    assert inode.chunks.startswith(PASSWD)
+    assert inode.chunks is PASSWD
 
 
 def write(file, data, offset):
