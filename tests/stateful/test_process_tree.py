@@ -6,6 +6,7 @@ No engine: what a guest would do on its own thread, the machine does step by ste
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -95,9 +96,7 @@ class ProcessTree(RuleBasedStateMachine):
             self.resume(one)
         elif signal in STOPS:
             one.pending.discard(CONT)
-        if signal in one.blocked:
-            one.pending.add(signal)
-        elif one.reaction(signal) is Reaction.HANDLER:
+        if signal in one.blocked or one.reaction(signal) is Reaction.HANDLER:
             one.pending.add(signal)
         elif one.reaction(signal) is Reaction.DEFAULT:
             self.take_default(one, signal)
@@ -348,13 +347,12 @@ class ProcessTree(RuleBasedStateMachine):
         group = groups[where % len(groups)]
         own = self.model[caller]
         pgid = group or one.pid
+        there = pgid == one.pid or any(o.pgid == pgid and o.sid == one.sid for o in self.model.values())
         if group < 0:
             expected: Errno | None = Errno.EINVAL
         elif one is not own and one.parent != caller:
             expected = Errno.ESRCH
-        elif one.sid != own.sid or one.sid == one.pid:
-            expected = Errno.EPERM
-        elif pgid != one.pid and not any(o.pgid == pgid and o.sid == one.sid for o in self.model.values()):
+        elif one.sid != own.sid or one.sid == one.pid or not there:
             expected = Errno.EPERM
         else:
             expected = None
@@ -375,11 +373,12 @@ class ProcessTree(RuleBasedStateMachine):
         else:
             meant = [one for one in own if one.pgid == (-selector or self.model[caller].pgid)]
         options = NO_HANG | (UNTRACED if stops else 0) | (CONTINUED if continues else 0)
-        try:
-            report = wait_for_child(self.table, process, self.lock, self.clock, selector, options)
-        except KernelError as error:
-            assert (error.errno, meant) == (Errno.ECHILD, [])
+        if not meant:
+            with pytest.raises(KernelError) as caught:
+                wait_for_child(self.table, process, self.lock, self.clock, selector, options)
+            assert caught.value.errno is Errno.ECHILD
             return
+        report = wait_for_child(self.table, process, self.lock, self.clock, selector, options)
         ready = [
             one for one in meant if not one.lives or (stops and one.tells_stop) or (continues and one.tells_continue)
         ]

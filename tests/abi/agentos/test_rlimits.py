@@ -172,7 +172,7 @@ def _spawn(host: Rig) -> Process:
 def test_nproc_counts_the_processes_of_the_user(host: Rig) -> None:
     assert set_limits(host, Resource.NPROC, 2, 64) is Errno.SUCCESS
     child = _spawn(host)
-    with pytest.raises(KernelError, match="EAGAIN.*RLIMIT_NPROC"):
+    with pytest.raises(KernelError, match=r"EAGAIN.*RLIMIT_NPROC"):
         _spawn(host)
     child.credentials = Credentials.of(5, 5)  # somebody else's
     _spawn(host)
