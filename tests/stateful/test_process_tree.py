@@ -6,7 +6,6 @@ No engine: what a guest would do on its own thread, the machine does step by ste
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -347,12 +346,11 @@ class ProcessTree(RuleBasedStateMachine):
         group = groups[where % len(groups)]
         own = self.model[caller]
         pgid = group or one.pid
-        there = pgid == one.pid or any(o.pgid == pgid and o.sid == one.sid for o in self.model.values())
         if group < 0:
             expected: Errno | None = Errno.EINVAL
         elif one is not own and one.parent != caller:
             expected = Errno.ESRCH
-        elif one.sid != own.sid or one.sid == one.pid or not there:
+        elif one.sid != own.sid or one.sid == one.pid or not self.may_join(one, pgid):
             expected = Errno.EPERM
         else:
             expected = None
@@ -373,17 +371,15 @@ class ProcessTree(RuleBasedStateMachine):
         else:
             meant = [one for one in own if one.pgid == (-selector or self.model[caller].pgid)]
         options = NO_HANG | (UNTRACED if stops else 0) | (CONTINUED if continues else 0)
+        arguments = (self.table, process, self.lock, self.clock, selector, options)
         if not meant:
-            with pytest.raises(KernelError) as caught:
-                wait_for_child(self.table, process, self.lock, self.clock, selector, options)
-            assert caught.value.errno is Errno.ECHILD
+            assert self.errno(wait_for_child, *arguments) is Errno.ECHILD
             return
-        report = wait_for_child(self.table, process, self.lock, self.clock, selector, options)
+        report = wait_for_child(*arguments)
         ready = [
             one for one in meant if not one.lives or (stops and one.tells_stop) or (continues and one.tells_continue)
         ]
         if report is None:
-            assert meant
             assert not ready
             return
         one = self.model[report.pid]
@@ -405,6 +401,9 @@ class ProcessTree(RuleBasedStateMachine):
         for one in [one for one in self.model.values() if one.is_hosts and not one.lives]:
             self.table.reap(self.table.get(one.pid))
             del self.model[one.pid]
+
+    def may_join(self, one: Model, pgid: int) -> bool:
+        return pgid == one.pid or any(other.pgid == pgid and other.sid == one.sid for other in self.model.values())
 
     # -- what holds after every step ----------------------------------------------------------------------------------
     @invariant()

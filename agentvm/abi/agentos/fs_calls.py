@@ -7,6 +7,7 @@ from typing import Annotated
 
 from agentvm.abi.agentos.file_flags import RDONLY, WRONLY
 from agentvm.abi.context import CallContext
+from agentvm.abi.file_size import check_size, tell_too_big
 from agentvm.abi.params import Direct, Fd, FileSize, NewFd, Number, Path, Signed64
 from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, Rights, applicable
 from agentvm.abi.syscall import Disk, syscall
@@ -246,7 +247,7 @@ def path_mknod(ctx: CallContext, fd: Fd, path: Path, mode: Number, rdev: Signed6
     {
         Errno.EBADF: "fd is not open, or a directory",
         Errno.EINVAL: "fd is a stream or open for reading only, or the size is negative",
-        Errno.EFBIG: "max_file_bytes is passed",
+        Errno.EFBIG: "max_file_bytes or RLIMIT_FSIZE is passed",
         Errno.ENOSPC: "max_filesystem_bytes, max_temp_storage_bytes or max_host_write_bytes is reached",
         Errno.EDQUOT: "the host's disk quota is reached",
         Errno.EIO: "the host's disk failed",
@@ -261,7 +262,12 @@ def ftruncate(ctx: CallContext, fd: Fd, size: Signed64) -> None:
         raise KernelError(Errno.EINVAL, f"size {size}")
     if not ctx.descriptors[fd].rights & FD_WRITE:
         raise KernelError(Errno.EINVAL, f"fd {fd} is not open for writing")
-    file.truncate(size)
+    try:
+        check_size(ctx, file, size)
+        file.truncate(size)
+    except KernelError as error:
+        tell_too_big(ctx, error)
+        raise
 
 
 @syscall(

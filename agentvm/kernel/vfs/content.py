@@ -46,7 +46,7 @@ class Content:
             return 0
         return sum(map(len, chunks.values())) if isinstance(chunks, dict) else len(chunks)
 
-    def start_as(self, text: bytes) -> None:
+    def hold_shared(self, text: bytes) -> None:
         """Hold `text`, which all VMs share, at no charge. Only for a content that is empty."""
         self.chunks = text.ljust(self._capacity(0, len(text)), b"\0")
         self.size = len(text)

@@ -157,6 +157,11 @@ class FileInode(Content, Inode):
         self.opens += 1
         return OpenInode(self, flags, read, write)
 
+    def start_as(self, text: bytes, *, owner: int) -> None:
+        """Be a file that every VM starts with; `owner` is a place in the filesystem's list of owners."""
+        self.hold_shared(text)
+        self.attributes |= owner << _OWNER_SHIFT
+
     def resize(self, size: int) -> None:
         """Set the size, as ftruncate(2) does; EINVAL, EFBIG."""
         self.truncate(size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agentvm.clock import Clock
 from agentvm.errno import Errno, KernelError
-from agentvm.kernel.credentials import DEFAULT_GID, DEFAULT_UID
+from agentvm.kernel.credentials import DEFAULT_GID, DEFAULT_UID, ROOT
 from agentvm.kernel.guest_pipe import Pipes
 from agentvm.kernel.vfs.directory import DirInode
 from agentvm.kernel.vfs.inode import FileInode, Inode, SymlinkInode
@@ -20,7 +20,8 @@ _NO_NAMES: frozenset[bytes] = frozenset()
 FIRST_CHARGED_INO = 16
 #: A filesystem knows so many pairs of owner and group, and only root makes others than its own.
 _MOST_OWNERS = 256
-_NO_OWNERS = ((DEFAULT_UID, DEFAULT_GID),)
+#: The default owner, and whose the files are that every VM starts with.
+_FIRST_OWNERS = ((DEFAULT_UID, DEFAULT_GID), (ROOT, ROOT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class MemoryFilesystem:
     ) -> None:
         self.dev = dev
         self.pipes = pipes
-        #: Who owns files here, apart from the default owner, who is not looked up.
-        self.owners: tuple[tuple[int, int], ...] = _NO_OWNERS
+        #: Who owns files here; the default owner is not looked up.
+        self.owners: tuple[tuple[int, int], ...] = _FIRST_OWNERS
         self.account = account
         self.inodes = inodes
         self.now: Callable[[], int] = clock.realtime_ns
@@ -67,7 +68,7 @@ class MemoryFilesystem:
             parent.nlink += 1
         for path, text in files.items():
             node = FileInode(self, self._next_ino, 0o644)
-            node.start_as(text)
+            node.start_as(text, owner=_FIRST_OWNERS.index((ROOT, ROOT)))
             self._begin_with(*self._place(path), node)
         self._base_names = frozenset(path.rpartition(b"/")[2] for path in files) if files else _NO_NAMES
         assert self._next_ino <= FIRST_CHARGED_INO
@@ -166,7 +167,7 @@ class MemoryFilesystem:
 
     def close(self) -> None:
         """Drop the whole tree, and give everything back. Idempotent."""
-        if self._next_ino > FIRST_CHARGED_INO:  # something was charged once
+        if self.account.gauge.used:
             usage = self.recount()
             self.account.release(usage.charged_bytes)
             self.inodes.release(usage.inodes)

@@ -134,6 +134,7 @@ def test_fsize_cuts_a_write_and_then_refuses(host: Rig) -> None:
     host.ok("fd_pwrite", fd, *iovs, 9, out)
     assert host.call("fd_filestat_set_size", fd, 11) is Errno.EFBIG
     assert host.call("fd_allocate", fd, 0, 11) is Errno.EFBIG
+    assert host.call("ftruncate", fd, 11) is Errno.EFBIG
     host.ok("fd_filestat_set_size", fd, 10)
     assert host.vm.fs.read("/file") == b"123456781x"
     assert set_limits(host, Resource.FSIZE, INFINITY, INFINITY) is Errno.SUCCESS

@@ -1,4 +1,4 @@
-"""host_process: the alarm. With a virtual clock all is exact; with the host's, deadlines are in tests/deadlines."""
+"""host_process: the alarm. With a virtual clock all of it is exact; tests/processes has the host's."""
 
 import pytest
 
