@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from agentvm.abi.context import CallContext
 from agentvm.kernel.open_file import OpenFile
-from agentvm.kernel.wait import Readiness, block_until
+from agentvm.kernel.wait import Interrupted, Readiness, block_until
 
-__all__ = ["Interest", "wait_for_any"]
+__all__ = ["Interest", "is_over", "wait_for_any"]
 
 
 class Interest(NamedTuple):
@@ -20,16 +20,22 @@ class Interest(NamedTuple):
     ready: int
 
 
-def wait_for_any(ctx: CallContext, interests: Sequence[Interest], deadline_ns: int | None) -> None:
-    """Sleep until one of `interests` is an event, or until `deadline_ns` (monotonic; None: for ever).
+def is_over(ctx: CallContext, deadline_ns: int | None) -> bool:
+    """Whether there is no time to wait; a signal is heard all the same. Raises `Interrupted`, and `GuestKilled`."""
+    if deadline_ns is None or deadline_ns > ctx.clock.monotonic_ns():
+        return False
+    ctx.process.raise_if_killed()
+    if ctx.process.is_interrupted:
+        raise Interrupted
+    return True
 
-    At least one look is taken. Raises `Interrupted`, and `GuestKilled`.
-    """
+
+def wait_for_any(ctx: CallContext, interests: Sequence[Interest], deadline_ns: int | None) -> None:
+    """Sleep until one of `interests`, none of which is an event yet, is one, or until `deadline_ns` (monotonic; None:
+    for ever). Raises `Interrupted`, and `GuestKilled`."""
 
     def is_any_ready() -> bool:
         return any(file.readiness() & ready for file, ready in interests)
 
-    if is_any_ready():
-        return
     queues = {id(queue): queue for file, ready in interests for queue in file.queues(ready | Readiness.ERROR)}
     block_until(ctx.process, ctx.lock, ctx.clock, queues.values(), is_any_ready, deadline_ns)

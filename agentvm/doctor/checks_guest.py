@@ -8,6 +8,7 @@ from agentvm.doctor.check import Trial, check
 from agentvm.doctor.modules import START, calling
 from agentvm.doctor.seen import Seen
 from agentvm.errno import Errno
+from agentvm.errors import GuestFailed
 
 __all__ = ["Caller"]
 
@@ -16,7 +17,7 @@ _EXCLUSIVE = 2
 _ACTION_BYTES = 24
 _CLOSE = 1
 _START = b"/start"
-_EXE, _ACTIONS, _RESULT = 0, 64, 32
+_EXE, _ACTIONS, _RESULT, _IOVEC = 0, 64, 32, 40
 
 
 class Caller:
@@ -25,7 +26,7 @@ class Caller:
     def __init__(self, vm: AgentVM) -> None:
         vm.fs.write(_START.decode(), START, mode=0o755)
         calls = [_CALLS[name] for name in ("fd_pipe", "fd_flock", "proc_spawn_v3", "proc_waitpid_v3")]
-        self._instance: Instance = vm.instantiate(calling(PREVIEW1["fd_close"], *calls))
+        self._instance: Instance = vm.instantiate(calling(PREVIEW1["fd_close"], PREVIEW1["fd_read"], *calls))
         self._instance.write_memory(_EXE, _START)
 
     def __enter__(self) -> "Caller":
@@ -37,6 +38,18 @@ class Caller:
     def pipe(self) -> Errno:
         """Make a pipe."""
         return self._call("fd_pipe", _RESULT, _RESULT + 4)
+
+    def starve(self) -> str:
+        """Read from the last pipe to be had, which only the guest itself could fill; return how that ended."""
+        while self.pipe() is Errno.SUCCESS:
+            pass
+        self._instance.write_memory(_IOVEC, bytes(4) + (1).to_bytes(4, "little"))
+        try:
+            fd = int.from_bytes(self._instance.read_memory(_RESULT, 4), "little")
+            return self._call("fd_read", fd, _IOVEC, 1, 48).name
+        except GuestFailed:
+            result = self._instance.close()
+            return f"{result.signal.name if result.signal else 'OK'}, {result.cause.kind.value}"
 
     def close(self, fd: int) -> Errno:
         """Close a descriptor."""
@@ -92,3 +105,10 @@ def spawn_action_bytes(trial: Trial) -> Seen:
     with trial.vm(2 * _ACTION_BYTES) as vm, Caller(vm) as caller:
         made = [caller.spawn(2), caller.spawn(3)]
         return _told(made.count(Errno.SUCCESS), made[-1], Errno.E2BIG, 1)
+
+
+@check("max_pipes", by="kernel", setting="on_stall", promised='"kill": SIGKILL for who waits for itself')
+def stall(trial: Trial) -> Seen:
+    with trial.vm(3, on_stall="kill") as vm, Caller(vm) as caller:
+        seen = caller.starve()
+        return Seen(seen, seen == "SIGKILL, stalled")

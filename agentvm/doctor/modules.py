@@ -3,11 +3,11 @@
 Source: WebAssembly core specification, 5.5 "Modules" of its binary format.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from agentvm.abi.syscall import SyscallSpec
 
-__all__ = ["START", "calling", "crowded", "memory_bomb", "padded", "passing_on", "time_bomb", "waiting_reactor"]
+__all__ = ["START", "calling", "crowded", "memory_bomb", "padded", "time_bomb", "waiting_reactor"]
 
 _HEADER = b"\0asm\x01\0\0\0"
 _WASI = "wasi_snapshot_preview1"
@@ -134,24 +134,8 @@ def waiting_reactor() -> bytes:
     return _HEADER + b"".join(_section(number, _vec(items)) for number, items in sections)
 
 
-def passing_on(module: str, calls: Mapping[str, int]) -> bytes:
-    """Return a reactor that exports calls of `module` again: each takes so many i32 and returns an i32."""
-    arities = sorted(set(calls.values()))
-    imports = [_name(module) + _name(name) + b"\x00" + _leb(arities.index(arity) + 1) for name, arity in calls.items()]
-    exports = [_export(name, number) for number, name in enumerate(calls)]
-    sections = [
-        (_TYPE, [_PLAIN, *(b"\x60" + _leb(arity) + _I32 * arity + b"\x01" + _I32 for arity in arities)]),
-        (_IMPORT, imports),
-        (_FUNCTION, [b"\x00"]),
-        (_MEMORY, [b"\x00\x02"]),
-        (_EXPORT, [*exports, _export("_initialize", len(calls)), _name("memory") + b"\x02\x00"]),
-        (_CODE, [_EMPTY]),
-    ]
-    return _HEADER + b"".join(_section(number, _vec(items)) for number, items in sections)
-
-
 def calling(*calls: SyscallSpec) -> bytes:
-    """Return a reactor that exports each of these calls under its name, and a page of memory."""
+    """Return a reactor that exports each of these calls under its name, and two pages of memory."""
     kinds = {"i32": _I32, "i64": b"\x7e"}
     types = [
         b"\x60" + _vec(kinds[kind] for kind in spec.wasm_params) + _vec(kinds[kind] for kind in spec.wasm_results)
@@ -171,7 +155,7 @@ def calling(*calls: SyscallSpec) -> bytes:
         (_TYPE, types),
         (_IMPORT, imports),
         (_FUNCTION, [_leb(number) for number in numbers]),
-        (_MEMORY, [b"\x00\x01"]),
+        (_MEMORY, [b"\x00\x02"]),
         (_EXPORT, [*exports, _name("memory") + b"\x02\x00"]),
         (_CODE, [_leb(len(body)) + body for body in bodies]),
     ]

@@ -1,22 +1,27 @@
 """A guest that makes the socket calls that it is told to, one at a time."""
 
+from agentvm.abi.agentos import AGENTOS
 from agentvm.api.vm import AgentVM
-from agentvm.doctor.modules import passing_on
+from agentvm.doctor.modules import calling
 from agentvm.errno import Errno
 
 __all__ = ["SocketGuest"]
 
-#: The calls of host_net that it has, with how many parameters each takes.
-_CALLS = {
-    "net_socket": 4,
-    "net_bind": 3,
-    "net_listen": 2,
-    "net_accept": 4,
-    "net_connect": 3,
-    "net_send": 5,
-    "net_recv": 5,
-    "net_close": 1,
-}
+_NET = AGENTOS["host_net"]
+#: The calls that it has.
+_CALLS = [
+    _NET[name]
+    for name in (
+        "net_socket",
+        "net_bind",
+        "net_listen",
+        "net_accept",
+        "net_connect",
+        "net_send",
+        "net_recv",
+        "net_close",
+    )
+]
 _INET, _UNIX = 1, 3
 _STREAM, _DATAGRAM, _NONBLOCK = 6, 5, 0x4000
 #: Where its memory holds what calls return, texts, and data; as much of that as one call moves.
@@ -28,7 +33,7 @@ class SocketGuest:
 
     def __init__(self, vm: AgentVM) -> None:
         """Raises what `AgentVM.instantiate` raises."""
-        self._instance = vm.instantiate(passing_on("host_net", _CALLS))
+        self._instance = vm.instantiate(calling(*_CALLS))
 
     def __enter__(self) -> "SocketGuest":
         return self
@@ -55,9 +60,16 @@ class SocketGuest:
 
     def listen(self, port: int, backlog: int = 1024) -> int:
         """Listen at a port, which must work; return the descriptor."""
-        _, fd = self.socket()
-        assert self.bind(fd, f"127.0.0.1:{port}") == "OK"
-        assert self._call("net_listen", fd, backlog) == "OK"
+        return self._listen(_INET, f"127.0.0.1:{port}", backlog)
+
+    def listen_at(self, address: str, backlog: int = 1024) -> int:
+        """Listen at an address of the Unix domain, which must work; return the descriptor."""
+        return self._listen(_UNIX, address, backlog)
+
+    def _listen(self, family: int, address: str, backlog: int) -> int:
+        said = self._call("net_socket", family, _STREAM | _NONBLOCK, 0, _RESULT)
+        fd = self._result()
+        assert (said, self.bind(fd, address), self._call("net_listen", fd, backlog)) == ("OK", "OK", "OK")
         return fd
 
     def bind(self, fd: int, address: str) -> str:

@@ -49,7 +49,7 @@ const name __agentvm_taken[] = {
     (name)symlinkat, (name)symlink, (name)linkat, (name)link, (name)__wasilibc_link, (name)__wasilibc_link_oldat,
     (name)__wasilibc_link_newat, (name)renameat, (name)rename, (name)__wasilibc_rename_oldat,
     (name)__wasilibc_rename_newat, (name)__wasilibc_unlinkat, (name)__wasilibc_rmdirat, (name)unlinkat, (name)unlink,
-    (name)rmdir, (name)remove, (name)opendirat, (name)opendir, (name)scandirat, (name)scandir, (name)utimensat,
+    (name)rmdir, (name)truncate, (name)remove, (name)opendirat, (name)opendir, (name)scandirat, (name)scandir, (name)utimensat,
     (name)__wasilibc_utimens, (name)utime, (name)utimes,
     /* stat.c */
     (name)fstat, (name)fstatat, (name)__wasilibc_nocwd_fstatat, (name)stat, (name)lstat, (name)__wasilibc_stat,

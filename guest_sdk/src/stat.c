@@ -115,22 +115,6 @@ OVERRIDE int mkdirat(int dirfd, const char *path, mode_t mode) {
 OVERRIDE int mkdir(const char *path, mode_t mode) { return mkdirat(AT_FDCWD, path, mode); }
 OVERRIDE int __wasilibc_nocwd_mkdirat_nomode(int dirfd, const char *path) { return mkdirat(dirfd, path, 0777); }
 
-/* wasi-libc opens the file, and the opening of a FIFO waits. */
-OVERRIDE int truncate(const char *path, off_t size) {
-  struct stat status;
-  if (stat(path, &status) != 0) return -1;
-  if (!S_ISREG(status.st_mode)) {
-    errno = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
-    return -1;
-  }
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  int failed = ftruncate(fd, size), error = errno;
-  close(fd);
-  errno = error;
-  return failed;
-}
-
 int mknodat(int dirfd, const char *path, mode_t mode, dev_t device) {
   struct place place;
   if (__agentvm_place(&place, dirfd, path) != 0) return -1;

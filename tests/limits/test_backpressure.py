@@ -241,7 +241,7 @@ def test_a_start_that_fails_leaves_no_pipe_socket_or_queue_behind() -> None:
             with pytest.raises(Exception, match="EMFILE"):
                 call(guest("hello" if call == vm.spawn else "reactor"), stdin=None, listeners=5)
         usage = vm.usage()
-        assert (usage["max_sockets"].used, usage["max_pipe_bytes"].used) == (0, 0)
+        assert [usage[name].used for name in ("max_sockets", "max_socket_buffer_bytes", "max_pipe_bytes")] == [0, 0, 0]
         assert not vm._kernel.registry._objects
 
 
@@ -282,7 +282,13 @@ def test_a_call_too_many_is_refused_with_the_way_out() -> None:
 # -- kills and closes -------------------------------------------------------------------------------------------------
 
 Target = Process | Instance
-LIMITS = Limits(max_pipe_bytes=PIPE, max_log_bytes="64KiB", on_output_full="discard", max_waiting_calls=2)
+LIMITS = Limits(
+    max_pipe_bytes=PIPE,
+    max_socket_buffer_bytes=4 * PIPE,
+    max_log_bytes="64KiB",
+    on_output_full="discard",
+    max_waiting_calls=2,
+)
 
 
 class Scene:
@@ -351,7 +357,7 @@ def _connection_full(scene: Scene) -> Target:
     connection = process.connect()
     scene.also(lambda: connection.send(bytes(10 * PIPE)))
     scene.also(connection.recv)
-    scene.until_somebody_waits()
+    scene.until_somebody_waits("max_socket_buffer_bytes")
     return process
 
 

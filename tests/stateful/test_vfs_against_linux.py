@@ -15,6 +15,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from agentvm.clock import ManualClock
 from agentvm.errno import KernelError
+from agentvm.kernel.access import check_access
+from agentvm.kernel.credentials import ROOT, Credentials
 from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import FdFlags, FileStat, Filetype, Whence
 from agentvm.kernel.vfs.vfs import Vfs
@@ -28,6 +30,7 @@ FILETYPES = {
     stat.S_IFREG: Filetype.REGULAR_FILE,
     stat.S_IFDIR: Filetype.DIRECTORY,
     stat.S_IFLNK: Filetype.SYMBOLIC_LINK,
+    stat.S_IFIFO: Filetype.UNKNOWN,
 }
 
 names = st.sampled_from(["a", "b", "c", "d"])
@@ -40,6 +43,12 @@ paths = st.builds(
 targets = st.one_of(paths, names, st.just("."))
 offsets = st.one_of(st.integers(0, 200), st.integers(4000, 4200), st.integers(65_000, 66_000), st.integers(0, 200_000))
 lengths = st.one_of(st.integers(0, 100), st.integers(4000, 4200), st.integers(60_000, 140_000))
+
+
+#: All may read what they made, and go into it: else a plain user could not look at the tree.
+modes = st.sampled_from([0o700, 0o711, 0o744, 0o750, 0o777])
+#: Whoever runs the tests owns what is made on Linux, and root may do more than others.
+WHOEVER_MADE_IT = Credentials.of(ROOT, ROOT) if os.geteuid() == ROOT else Credentials()
 
 
 def outcome(call: Callable[[], object]) -> object:
@@ -60,6 +69,7 @@ class Pair:
         self.file = file
         self.append = append
         self.is_directory = file.filetype is Filetype.DIRECTORY
+        self.is_fifo = file.is_stream
 
 
 def describe(host: os.stat_result) -> tuple[object, ...]:
@@ -157,7 +167,7 @@ class VfsAgainstLinux(RuleBasedStateMachine):
                     pending.append(path)
                 elif entry.filetype is Filetype.SYMBOLIC_LINK:
                     data = node.readlink()
-                else:
+                elif entry.filetype is Filetype.REGULAR_FILE:
                     file = node.open(read=True, write=False, flags=FdFlags(0))
                     buffer = bytearray(SEEN_BYTES)
                     data = bytes(buffer[: file.pread([memoryview(buffer)], 0)])
@@ -181,7 +191,8 @@ class VfsAgainstLinux(RuleBasedStateMachine):
     )
     def open(self, path, access, create, exclusive, directory, truncate, follow, append, mode):
         flags = access | create * os.O_CREAT | (create and exclusive) * os.O_EXCL | directory * os.O_DIRECTORY
-        flags |= truncate * os.O_TRUNC | (not follow) * os.O_NOFOLLOW | append * os.O_APPEND
+        # Without waiting: nobody would come to the other end of a FIFO.
+        flags |= truncate * os.O_TRUNC | (not follow) * os.O_NOFOLLOW | append * os.O_APPEND | os.O_NONBLOCK
         opened: list[OpenFile] = []
         fds: list[int] = []
 
@@ -203,7 +214,8 @@ class VfsAgainstLinux(RuleBasedStateMachine):
                     truncate=truncate,
                     follow=follow,
                     mode=mode,
-                    flags=FdFlags.APPEND if append else FdFlags(0),
+                    flags=FdFlags.NONBLOCK | (FdFlags.APPEND if append else FdFlags(0)),
+                    waits=True,
                 )
             )
             return describe_ours(opened[0].stat())
@@ -281,7 +293,7 @@ class VfsAgainstLinux(RuleBasedStateMachine):
 
     @rule(pair=files, offset=offsets, length=st.one_of(lengths, st.just(-1), st.just(2**63 - 1)))
     def allocate(self, pair, offset, length):
-        if self.live(pair) and not pair.is_directory:
+        if self.live(pair) and not pair.is_directory and not pair.is_fifo:
             self.same(lambda: os.posix_fallocate(pair.fd, offset, length), lambda: pair.file.allocate(offset, length))
 
     @rule(pair=files)
@@ -304,6 +316,35 @@ class VfsAgainstLinux(RuleBasedStateMachine):
             lambda: os.mkdir(self.host(path), mode),
             lambda: self.vfs.mkdir_at(self.vfs.root, self.ours(path), **self.keys, mode=mode),
         )
+
+    @rule(path=paths, mode=st.sampled_from([0o600, 0o644]))
+    def mkfifo(self, path, mode):
+        self.same(
+            lambda: os.mkfifo(self.host(path), mode),
+            lambda: self.vfs.mknod_at(self.vfs.root, self.ours(path), **self.keys, mode=stat.S_IFIFO | mode),
+        )
+
+    @rule(path=paths, mode=modes)
+    def chmod(self, path, mode):
+        self.same(
+            lambda: os.chmod(self.host(path), mode),
+            lambda: self.vfs.set_mode_at(self.vfs.root, self.ours(path), **self.keys, mode=mode),
+        )
+
+    @rule(pair=files, mode=modes)
+    def fchmod(self, pair, mode):
+        if self.live(pair):
+            self.same(lambda: os.fchmod(pair.fd, mode), lambda: pair.file.set_mode(mode))
+
+    @rule(path=paths, wanted=st.integers(0, 7))
+    def access(self, path, wanted):
+        def in_ours() -> bool:
+            status = self.vfs.stat_for_access(self.vfs.root, self.ours(path), **self.keys, writes=bool(wanted & 2))
+            check_access(WHOEVER_MADE_IT, status, wanted, effective=False)
+            return True
+
+        # os.access says no for every error: the errno of a path is compared elsewhere.
+        self.same(lambda: os.access(self.host(path), wanted), lambda: outcome(in_ours) is True)
 
     @rule(path=paths)
     def rmdir(self, path):

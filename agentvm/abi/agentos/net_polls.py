@@ -2,7 +2,7 @@
 
 from agentvm.abi.context import CallContext
 from agentvm.abi.params import Number, Pointer, Signed
-from agentvm.abi.polling import Interest, wait_for_any
+from agentvm.abi.polling import Interest, is_over, wait_for_any
 from agentvm.abi.syscall import syscall
 from agentvm.errno import Errno
 from agentvm.kernel.wait import Readiness
@@ -36,7 +36,7 @@ def poll_descriptors(ctx: CallContext, pointer: int, count: int, deadline_ns: in
     numbers, halves = place.cast("i")[::2].tolist(), place.cast("H")
     asked = halves[2::4].tolist()
     found = _look(ctx, numbers, asked)
-    if not any(found):
+    if not any(found) and not is_over(ctx, deadline_ns):
         descriptors = ctx.descriptors
         interests = [
             Interest(descriptors[number].file, _wanted(events))
@@ -45,7 +45,7 @@ def poll_descriptors(ctx: CallContext, pointer: int, count: int, deadline_ns: in
         ]
         wait_for_any(ctx, interests, deadline_ns)
         found = _look(ctx, numbers, asked)
-    for index, events in enumerate(found, 0):
+    for index, events in enumerate(found):
         halves[4 * index + 3] = events
     return len(found) - found.count(0)
 

@@ -220,7 +220,7 @@ def _set_up(
             if defaults >> (number - 1) & 1:
                 child.signals.set_disposition(number, Disposition())
     if flags & _RESETIDS:
-        child.credentials = child.credentials.without_effective()
+        child.credentials = child.credentials.without_effective().executed()
     child.fds.inherit(parent.fds, list(parent.fds))
     apply_actions(ctx, child, steps)
     child.fds.close_on_exec()

@@ -34,7 +34,10 @@ _POSITIONED = _NO_OFFSET | {Errno.EINVAL: "the offset is negative"}
     _READ_ERRORS
     | {
         Errno.EAGAIN: "fd is non-blocking and has no data",
-        Errno.ENOTCONN: "fd is a listening socket",
+        Errno.ENOTCONN: "fd is a socket that listens, or is not connected",
+        Errno.EINVAL: "fd is a socket of the Unix domain that is not connected",
+        Errno.ECONNRESET: "the other end of the connection was closed before it had received everything",
+        Errno.ECONNREFUSED: "nobody has the address that the socket is connected to",
         Errno.EINTR: "a signal came",
     },
     disk=Disk.READ,
@@ -56,6 +59,11 @@ def fd_read(ctx: CallContext, fd: Fd, iovs: ReadBuffers) -> Size:
     | {
         Errno.EAGAIN: "fd is non-blocking and has no room",
         Errno.EPIPE: "no reader is left",
+        Errno.ENOTCONN: "fd is a socket that is not connected",
+        Errno.EDESTADDRREQ: "fd is a socket of datagrams that is not connected",
+        Errno.EMSGSIZE: "the datagram is longer than the other socket ever takes",
+        Errno.ECONNRESET: "the other end of the connection was closed before it had received everything",
+        Errno.ECONNREFUSED: "nobody has the address that the socket is connected to",
         Errno.EINTR: "a signal came",
     },
     disk=Disk.WRITE,

@@ -24,6 +24,7 @@ from agentvm.abi.rights import DIRECTORY_INHERITING, FD_READ, FD_WRITE, Rights, 
 from agentvm.abi.syscall import Disk, syscall
 from agentvm.errno import Errno, KernelError
 from agentvm.kernel.fd_table import Descriptor
+from agentvm.kernel.open_file import OpenFile
 from agentvm.kernel.stat import FdFlags
 
 __all__ = [
@@ -108,10 +109,7 @@ def path_open(
     fdflags: FdFlagsBits,
 ) -> NewFd:
     """Open, and with O_CREAT make, a file or directory."""
-    needed = _OPEN
-    if oflags & (_CREAT | _TRUNC):
-        needed |= (_CREATE_FILE if oflags & _CREAT else 0) | (_SET_SIZE if oflags & _TRUNC else 0)
-    base, path, confined = ctx.at(fd, path, needed)
+    base, path, confined = ctx.at(fd, path, _needed(oflags))
     if ctx.process.has_host_abi:  # it knows no rights but to read and to write
         fdflags &= ~_DIRECT
         fs_rights_base |= ~_DATA
@@ -123,9 +121,8 @@ def path_open(
     # Rights that no file or directory can use are not granted, and asking for them is no error.
     rights, inheriting = fs_rights_base & DIRECTORY_INHERITING, fs_rights_inheriting & DIRECTORY_INHERITING
     if (rights | inheriting) & ~granted:
-        raise KernelError(
-            Errno.ENOTCAPABLE, f"the directory does not pass on {Rights((rights | inheriting) & ~granted)}"
-        )
+        missing = Rights((rights | inheriting) & ~granted)
+        raise KernelError(Errno.ENOTCAPABLE, f"the directory does not pass on {missing}")
     process = ctx.process
     process.fds.reserve()
     file = ctx.vfs.open_at(
@@ -146,13 +143,25 @@ def path_open(
         waits=True,
     )
     if file.is_opening:
-        ctx.await_opening(file)
-        try:
-            process.fds.reserve()  # others of the VM may have taken the last one
-        except BaseException:
-            file.on_last_close()
-            raise
+        _await_opening(ctx, file)
     return process.fds.open(Descriptor(file, rights & applicable(file), inheriting))
+
+
+def _needed(oflags: int) -> int:
+    """Return the rights of a directory that an open through it takes."""
+    if not oflags & (_CREAT | _TRUNC):
+        return _OPEN
+    return _OPEN | (_CREATE_FILE if oflags & _CREAT else 0) | (_SET_SIZE if oflags & _TRUNC else 0)
+
+
+def _await_opening(ctx: CallContext, file: OpenFile) -> None:
+    """Wait for the other end of a FIFO; the file is closed where that fails."""
+    ctx.await_opening(file)
+    try:
+        ctx.process.fds.reserve()  # others of the VM may have taken the last one
+    except BaseException:
+        file.on_last_close()
+        raise
 
 
 @syscall(_LOOKUP_ERRORS, disk=Disk.READ)

@@ -19,7 +19,10 @@ _SOCK_ACCEPT = int(Rights.SOCK_ACCEPT)
 _SOCK_SHUTDOWN = int(Rights.SOCK_SHUTDOWN)
 _NOT_A_SOCKET = {Errno.ENOTSOCK: "fd is not a socket"}
 _NOT_CONNECTED = _NOT_A_SOCKET | {Errno.ENOTCONN: "the socket listens, or is not connected"}
-_BROKEN = {Errno.ECONNRESET: "the other end was closed before it had received everything"}
+_BROKEN = {
+    Errno.ECONNRESET: "the other end was closed before it had received everything",
+    Errno.ECONNREFUSED: "nobody has the address that the socket is connected to",
+}
 _INTERRUPTED = {Errno.EINTR: "a signal came"}
 _RECV_PEEK, _RECV_WAITALL = 1, 2
 _MESSAGE_FLAGS = (0, MessageFlag.PEEK, MessageFlag.WAITALL, MessageFlag.PEEK | MessageFlag.WAITALL)
@@ -51,7 +54,13 @@ def sock_accept(ctx: CallContext, fd: Fd, flags: FdFlagsBits) -> NewFd:
 
 
 @syscall(
-    _NOT_CONNECTED | {Errno.EAGAIN: "non-blocking and no data", Errno.EINVAL: "a flag is unknown"} | _INTERRUPTED,
+    _NOT_CONNECTED
+    | _BROKEN
+    | {
+        Errno.EAGAIN: "non-blocking and no data",
+        Errno.EINVAL: "a flag is unknown, or the socket is of the Unix domain and not connected",
+    }
+    | _INTERRUPTED,
     restarts=True,
 )
 def sock_recv(ctx: CallContext, fd: Fd, ri_data: ReadBuffers, ri_flags: SocketFlags) -> tuple[Size, RoFlags]:
@@ -67,7 +76,10 @@ def sock_recv(ctx: CallContext, fd: Fd, ri_data: ReadBuffers, ri_flags: SocketFl
 
 @syscall(
     _NOT_CONNECTED
+    | _BROKEN
     | {
+        Errno.EDESTADDRREQ: "it is a socket of datagrams that is not connected",
+        Errno.EMSGSIZE: "the datagram is longer than the other socket ever takes",
         Errno.EPIPE: "the other end is gone, or this one was shut down",
         Errno.EAGAIN: "non-blocking and no room",
         Errno.EINVAL: "a flag is set: preview1 has none",

@@ -60,8 +60,9 @@ class Incoming:
         return self.held * 2 <= self.limit and self.room() > 0
 
     def _refusal(self, amount: int) -> KernelError:
-        """What a sender is told who finds no room for `amount`; counted where it is the budget that has none."""
-        if self.space.room_for(self) < self.limit - self.held:
+        """What a sender is told who finds no room for `amount`; counted where it is the budget that has none, or that
+        lets no socket have more."""
+        if self.space.room_for(self) < self.limit - self.held or self.limit == self.space.most:
             self.space.refuse(self, amount)
         return KernelError(Errno.EAGAIN, f"{self.held} bytes wait to be received, and there is no room for {amount}")
 

@@ -101,9 +101,10 @@ class BufferSpace:
         return int(gauge.cap - gauge.used) - self._kept + max(0, holder.floor - holder.held)
 
     def refuse(self, holder: Holder, amount: int) -> None:
-        """Note that a sender found no room because of what others hold."""
+        """Note that a sender found no room: too much is held and kept free, or the socket has its whole share. What is
+        noted is how large the budget would have to be."""
         kept = self._kept - max(0, holder.floor - holder.held)
-        self.gauge.refuse(self.gauge.used + kept + amount)
+        self.gauge.refuse(max(self.gauge.used + kept + amount, SOCKET_SHARE * (holder.held + amount)))
 
     def charge(self, holder: Holder, amount: int) -> None:
         """`holder` takes so much more, for which there is room."""

@@ -43,7 +43,7 @@ def bind_socket(vfs: "Vfs", path: bytes, root: Node | None, socket: "Socket", mo
             raise KernelError(Errno.EINVAL, f"the socket is bound to {socket.local}")
         directory = place.directory
         if not isinstance(directory, DirInode):
-            errno = Errno.EROFS if directory.read_only else Errno.EPERM
+            errno = Errno.EPERM if directory.on_disk and not directory.read_only else Errno.EROFS
             raise KernelError(errno, f"{path!r}: no sockets can be made in a {directory.fs_type}")
         if directory.nlink == 0:
             raise KernelError(Errno.ENOENT, "the directory was removed")

@@ -112,7 +112,7 @@ class Vfs(VfsMounts):
                 return OpenInode(inode, flags, read, write)
         if create and directory:
             raise KernelError(Errno.EINVAL, "a directory is not made by opening it")
-        follow = follow and not (create and exclusive)
+        follow = follow and not (create and (exclusive or path.endswith(b"/")))
         place = self._walk(base, path, root, confined=confined, follow=follow, follow_slash=not create)
         try:
             node = self._create(place, exclusive=exclusive, mode=mode, maker=maker) if create else place.require()

@@ -3,6 +3,8 @@
 #ifndef AGENTVM_WASI_API_H
 #define AGENTVM_WASI_API_H
 
+#pragma GCC system_header
+
 #ifdef __wasi__
 #include_next <wasi/api.h>
 #else

@@ -67,8 +67,8 @@ def as_guest(chapter: str) -> list[str]:
     with AgentVM() as vm:
         vm.fs.write(path, binary(chapter).read_bytes(), parents=True, mode=0o755)
         vm.fs.mkdir("/work", mode=0o777)
-        user = {"user": "root"} if chapter in AS_ROOT else {}
-        result = vm.run(GuestFile(path), env=_ENVIRONMENT, cwd="/work", argv0=path, timeout=_SECONDS, **user)
+        user = "root" if chapter in AS_ROOT else None
+        result = vm.run(GuestFile(path), env=_ENVIRONMENT, cwd="/work", argv0=path, user=user, timeout=_SECONDS)
     ended = f"killed by {result.signal.name}" if result.signal is not None else f"exited {result.exit_code}"
     return _lines(result.stdout + result.stderr, ended)
 

@@ -56,7 +56,10 @@ def test_a_chapter_prints_what_it_prints_on_linux(chapter: str, workshop: Path) 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.checks)
 def test_a_row_is_true(row: Row, workshop: Path) -> None:
-    assert any(row.covers(one) for chapter in PLAYABLE for one in differing(chapter, workshop))
+    chapter = row.checks.partition(r"\.")[0]
+    if chapter not in PLAYABLE:
+        pytest.skip(f"{chapter} starts as root")
+    assert any(row.covers(one) for one in differing(chapter, workshop))
 
 
 def test_the_table_stays_short_and_gives_reasons() -> None:

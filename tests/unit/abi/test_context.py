@@ -12,8 +12,10 @@ from agentvm.errno import KernelError
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.net.socket import SocketKind
 from agentvm.kernel.open_file import OpenFile
+from agentvm.kernel.outcome import Signal
 from agentvm.kernel.pipe import Pipe, PipeReader, PipeWriter
 from agentvm.kernel.process import Image
+from agentvm.kernel.signalling import post
 from agentvm.kernel.stat import FdFlags
 from agentvm.kernel.stdio import StreamedOutput
 from agentvm.kernel.vfs.vfs import Vfs
@@ -101,9 +103,54 @@ def test_a_writer_sleeps_until_all_is_taken(
     assert asleep.wait(60)
     got = bytearray(5000)
     with context.lock:
-        assert reader.read_nowait([memoryview(got)]) == 4096
+        assert reader.read_nowait([memoryview(got)]) == 4106  # what was in the pipe, and what the sleeper still had
     assert writing.result(60) == 4106
-    assert bytes(pipe.data) == b"c" * 10
+    assert bytes(got[4090:4106]) == b"b" * 6 + b"c" * 10
+    assert not pipe.data
+
+
+def test_what_is_written_goes_straight_to_readers_that_sleep(
+    context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
+) -> None:
+    pipe = Pipe(context.kernel.registry)
+    reader, writer = PipeReader(pipe), PipeWriter(pipe)
+    reading = pool.submit(_read, context, reader, 3)
+    assert asleep.wait(60)
+    with context.lock:
+        assert writer.write_nowait([memoryview(b"he"), memoryview(b"llo")]) == 5
+        assert bytes(pipe.data) == b"lo"
+    assert reading.result(60) == b"hel"
+
+
+def test_a_sleeper_that_was_stopped_gets_nothing_before_it_goes_on(
+    context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
+) -> None:
+    pipe = Pipe(context.kernel.registry)
+    reader, writer = PipeReader(pipe), PipeWriter(pipe)
+    reading = pool.submit(_read, context, reader, 3)
+    assert asleep.wait(60)
+    with context.lock:
+        post(context.process, Signal.SIGSTOP)
+        assert writer.write_nowait([memoryview(b"abc")]) == 3
+        assert bytes(pipe.data) == b"abc"
+        post(context.process, Signal.SIGCONT)
+    assert reading.result(60) == b"abc"
+
+
+def test_a_small_write_that_sleeps_is_taken_whole_or_not_at_all(
+    context: CallContext, asleep: threading.Event, pool: ThreadPoolExecutor
+) -> None:
+    pipe = Pipe(context.kernel.registry)
+    reader, writer = PipeReader(pipe), PipeWriter(pipe)
+    writer.write_nowait([memoryview(bytes(4000))])
+    writing = pool.submit(_write, context, writer, b"x" * 500)
+    assert asleep.wait(60)
+    with context.lock:
+        reader.read_nowait([memoryview(bytearray(100))])
+        assert b"x" not in pipe.data
+        reader.read_nowait([memoryview(bytearray(400))])
+        assert bytes(pipe.data).endswith(b"x" * 500)
+    assert writing.result(60) == 500
 
 
 def test_a_writer_whose_budget_ends_does_not_wait_for_a_reader(context: CallContext) -> None:
