@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from agentvm.abi.memory import GuestMemory
 from agentvm.abi.rights import FD_READ, FD_WRITE, Rights, applicable
 from agentvm.errno import Errno, KernelError
+from agentvm.kernel.credentials import Credentials
 from agentvm.kernel.fd_table import CWD_NUMBERS, FIRST_TAGGED, Descriptor
 from agentvm.kernel.kernel import Kernel
 from agentvm.kernel.lending import Lent, remaining
@@ -96,6 +97,11 @@ class CallContext:
             if start is not None:
                 return process.root, start + b"/" + path, False
         return base, path, False
+
+    @property
+    def maker(self) -> Credentials | None:
+        """Who makes files, and whom their bits bind; None for a plain preview1 program, which has no user."""
+        return self.process.credentials if self.process.has_host_abi else None
 
     def take_open_mode(self) -> int:
         """Return the permission bits, before the umask, of a file that is made now: they hold for one opening."""

@@ -84,8 +84,9 @@ class FdTable:
 
     def reserve(self, count: int = 1) -> None:
         """Raise EMFILE or ENFILE if not so many can be had, taking none. EMFILE wins where both are full."""
-        numbers = heapq.nsmallest(count, self._free)
-        self._check_number(numbers[-1] if len(numbers) == count else self._next + count - len(numbers) - 1)
+        if self._limit != _MOST:
+            numbers = heapq.nsmallest(count, self._free)
+            self._check_number(numbers[-1] if len(numbers) == count else self._next + count - len(numbers) - 1)
         for gauge in (self._per_process, self._per_vm):
             if gauge.used + count > gauge.cap:
                 gauge.acquire(count)
@@ -171,7 +172,12 @@ class FdTable:
             raise KernelError(Errno.EBADF, f"fd {number} is not open")
         heapq.heappush(self._free, number)
         self._release_slot()
-        self._drop(descriptor.file)
+        file = descriptor.file
+        if file.references == 1 and file.on_release is None and self.on_close is None:  # nearly always
+            file.references = 0
+            file.on_last_close()
+        else:
+            self._drop(file)
 
     def close_from(self, lowest: int) -> None:
         """Close all ordinary descriptors from a number on: close_range(2)."""

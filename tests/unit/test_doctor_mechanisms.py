@@ -25,6 +25,7 @@ from agentvm.host.quota import HostQuota
 from agentvm.kernel.captured import CapturedOutput
 from agentvm.kernel.disk import Throttle
 from agentvm.kernel.fd_table import FdTable
+from agentvm.kernel.net.backlog import Backlog
 from agentvm.kernel.pipe import PipeWriter
 from agentvm.kernel.stdio import StreamedOutput
 from agentvm.kernel.vfs.space import SpaceAccount
@@ -60,6 +61,14 @@ def _set(owner: Any, **replacements: Any) -> Break:
     def apply(patch: pytest.MonkeyPatch) -> None:
         for name, value in replacements.items():
             patch.setattr(owner, name, value)
+
+    return apply
+
+
+def _both(one: Break, other: Break) -> Break:
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        one(patch)
+        other(patch)
 
     return apply
 
@@ -148,7 +157,10 @@ MECHANISMS: dict[str, tuple[Break, tuple[str, ...]]] = {
         _set(StreamedOutput, write_nowait=PipeWriter.write_nowait), ("max_output_bytes",)
     ),
     "pipes take everything": (_set(ByteQueue, put=_put_all), ("max_pipe_bytes",)),
-    "queues take everything": (_set(ItemQueue, put=_put_item), ("max_listener_backlog", "max_waiting_calls")),
+    "queues take everything": (
+        _both(_set(ItemQueue, put=_put_item), _set(Backlog, has_room=True)),
+        ("max_listener_backlog", "max_waiting_calls"),
+    ),
     "nobody pays for CPU time": (
         _set(CpuRate, charge=lambda *_: False, must_wait=lambda _: False), ("max_cpu_percent",)
     ),

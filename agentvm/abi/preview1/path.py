@@ -109,13 +109,16 @@ def path_open(
     fdflags: FdFlagsBits,
 ) -> NewFd:
     """Open, and with O_CREAT make, a file or directory."""
-    base, path, confined = ctx.at(fd, path, _needed(oflags))
-    if ctx.process.has_host_abi:  # it knows no rights but to read and to write
+    process, confined, mode, maker = ctx.process, True, 0o666, None
+    needed = _needed(oflags) if oflags & (_CREAT | _TRUNC) else _OPEN
+    if process.has_host_abi:  # it knows no rights but to read and to write
+        base, path, confined = ctx.at(fd, path, needed)
         fdflags &= ~_DIRECT
         fs_rights_base |= ~_DATA
         fs_rights_inheriting = granted = DIRECTORY_INHERITING
+        mode, maker = ctx.take_open_mode(), process.credentials
     else:
-        granted = ctx.descriptors[fd].inheriting
+        base, granted = ctx.directory(fd, needed), ctx.descriptors[fd].inheriting
     if fdflags > _ALL_FDFLAGS or oflags > 0xF or dirflags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"dirflags {dirflags:#x}, oflags {oflags:#x}, fdflags {fdflags:#x}")
     # Rights that no file or directory can use are not granted, and asking for them is no error.
@@ -123,7 +126,6 @@ def path_open(
     if (rights | inheriting) & ~granted:
         missing = Rights((rights | inheriting) & ~granted)
         raise KernelError(Errno.ENOTCAPABLE, f"the directory does not pass on {missing}")
-    process = ctx.process
     process.fds.reserve()
     file = ctx.vfs.open_at(
         base,
@@ -137,9 +139,9 @@ def path_open(
         directory=bool(oflags & _DIRECTORY),
         truncate=bool(oflags & _TRUNC),
         follow=bool(dirflags & _FOLLOW),
-        mode=ctx.take_open_mode() & ~process.umask,
+        mode=mode & ~process.umask,
         flags=_FLAGS[fdflags],
-        maker=process.credentials,
+        maker=maker,
         waits=True,
     )
     if file.is_opening:
@@ -148,9 +150,7 @@ def path_open(
 
 
 def _needed(oflags: int) -> int:
-    """Return the rights of a directory that an open through it takes."""
-    if not oflags & (_CREAT | _TRUNC):
-        return _OPEN
+    """Return the rights of a directory that it takes to make or empty a file through it."""
     return _OPEN | (_CREATE_FILE if oflags & _CREAT else 0) | (_SET_SIZE if oflags & _TRUNC else 0)
 
 
@@ -169,8 +169,12 @@ def path_filestat_get(ctx: CallContext, fd: Fd, flags: LookupFlags, path: Path) 
     """Return the attributes of a file."""
     if flags > _FOLLOW:
         raise KernelError(Errno.EINVAL, f"flags {flags:#x}")
-    base, path, confined = ctx.at(fd, path, _STAT)
-    return ctx.vfs.stat_at(base, path, root=ctx.process.root, confined=confined, follow=bool(flags & _FOLLOW))
+    process, confined = ctx.process, True
+    if process.has_host_abi:
+        base, path, confined = ctx.at(fd, path, _STAT)
+    else:
+        base = ctx.directory(fd, _STAT)
+    return ctx.vfs.stat_at(base, path, root=process.root, confined=confined, follow=bool(flags & _FOLLOW))
 
 
 @syscall(_CHANGE_ERRORS, disk=Disk.WRITE)
@@ -199,7 +203,7 @@ def path_create_directory(ctx: CallContext, fd: Fd, path: Path) -> None:
     base, path, confined = ctx.at(fd, path, _PATH_CREATE_DIRECTORY)
     process = ctx.process
     mode = 0o777 & ~process.umask
-    ctx.vfs.mkdir_at(base, path, root=process.root, confined=confined, mode=mode, maker=process.credentials)
+    ctx.vfs.mkdir_at(base, path, root=process.root, confined=confined, mode=mode, maker=ctx.maker)
 
 
 @syscall(_CHANGE_ERRORS | {Errno.ENOTEMPTY: "the directory is not empty"}, disk=Disk.WRITE)
@@ -221,7 +225,7 @@ def path_symlink(ctx: CallContext, old_path: Path, fd: Fd, new_path: Path) -> No
     """Make a symlink that holds `old_path`."""
     base, path, confined = ctx.at(fd, new_path, _PATH_SYMLINK)
     process = ctx.process
-    ctx.vfs.symlink_at(base, path, root=process.root, confined=confined, target=old_path, maker=process.credentials)
+    ctx.vfs.symlink_at(base, path, root=process.root, confined=confined, target=old_path, maker=ctx.maker)
 
 
 @syscall(_LOOKUP_ERRORS, disk=Disk.READ)

@@ -2,10 +2,12 @@
 
 import stat
 import threading
+from struct import pack
 
 import pytest
 
 from agentvm import AgentVM, Errno, Limits
+from agentvm.doctor.modules import START
 from agentvm.errno import KernelError
 from agentvm.errors import GuestFailed
 from agentvm.kernel.stat import Filetype
@@ -196,3 +198,59 @@ def test_closing_the_vm_ends_who_waits(boot_host: Boot) -> None:
     closing.join()
     assert isinstance(rig.vm, AgentVM)
     assert rig.vm.usage()["max_pipes"].used == 0
+
+
+# -- opened by a spawn ------------------------------------------------------------------------------------------------
+_OPEN, _RDONLY = 3, 0x0400_0000
+
+
+def _spawning(rig: Rig, out: int = 64) -> tuple[int, ...]:
+    """The arguments of a spawn whose child opens the FIFO as its standard input."""
+    rig.vm.fs.write("/start", START, mode=0o755)
+    exe, path = rig.text("/start"), f"/{FIFO}".encode()
+    actions = pack("<IiiiII", _OPEN, 0, 0, _RDONLY, 0, len(path)) + path
+    return *exe, *exe[:1], 0, *exe[:1], 0, rig.put(actions), len(actions), *exe[:1], 0, 0, 0, 0, 0, 0, 0, out
+
+
+def test_a_spawn_that_opens_a_fifo_waits_for_the_other_end(two: tuple[Rig, Rig]) -> None:
+    first, second = two
+    with first.waiting("proc_spawn_v3", *_spawning(first)) as made:
+        second.open(FIFO, rights=WRITE)
+    assert made.result() is Errno.SUCCESS
+    first.ok("proc_waitpid_v3", first.number(64), 0, 64, 68)
+    assert first.number(64) == 0
+
+
+def test_a_signal_with_a_handler_does_not_end_such_a_wait(two: tuple[Rig, Rig]) -> None:
+    first, second = two
+    first.ok("proc_sigaction", SIGUSR1, 2, 0, 0, 0)
+    with first.waiting("proc_spawn_v3", *_spawning(first)) as made:
+        first.send_signal(SIGUSR1)
+        second.open(FIFO, rights=WRITE)
+    assert made.result() is Errno.SUCCESS
+    first.ok("proc_getpid", 64)
+    assert first.instance.call("handled") == 1 << (SIGUSR1 - 1)
+
+
+def test_a_child_that_is_killed_while_it_waits_is_made_and_has_ended(two: tuple[Rig, Rig]) -> None:
+    first, second = two
+    with first.waiting("proc_spawn_v3", *_spawning(first)) as made:
+        (child,) = first.process.children
+        _become_root(second)
+        second.ok("proc_kill", child, 9)
+    assert made.result() is Errno.SUCCESS
+    first.ok("proc_waitpid_v3", child, 0, 64, 68)
+    assert first.number(64) == 9
+    assert first.vm.usage()["max_pipes"].used == 0
+
+
+def test_a_parent_that_is_killed_while_it_waits_leaves_nothing(two: tuple[Rig, Rig]) -> None:
+    first, second = two
+    with pytest.raises(GuestFailed), first.waiting("proc_spawn_v3", *_spawning(first)):
+        second.ok("proc_kill", first.process.pid, 9)
+    assert first.vm.usage()["max_pipes"].used == 0
+    assert len(second.instance._context.kernel.processes) == 1
+
+
+def _become_root(rig: Rig) -> None:
+    rig.process.credentials = type(rig.process.credentials).of(0, 0)

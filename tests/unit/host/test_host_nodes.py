@@ -313,3 +313,18 @@ def test_descriptors_run_out_with_enfile_and_come_back(host: Host) -> None:
     for file in files:
         file.on_last_close()
     root.create(b"new", 0o644).release()
+
+
+# -- permissions ------------------------------------------------------------------------------------------------------
+def test_set_mode_follows_no_link_that_was_put_in_the_files_place(host: Host, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    outside.chmod(0o600)
+    (host.path / "file").write_bytes(b"x")
+    node = host.mount().lookup(b"file")
+    (host.path / "file").unlink()
+    (host.path / "file").symlink_to(outside)
+    with refused(Errno.ELOOP):
+        node.set_mode(0o777)
+    node.release()
+    assert outside.stat().st_mode & 0o777 == 0o600
