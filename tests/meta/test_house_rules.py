@@ -116,3 +116,6 @@ def test_agentvm_run_loads_what_it_needs_and_no_more() -> None:
     loaded = _loaded_by(f"from agentvm.cli.main import main; main(['run', {str(hello)!r}])")
     assert "wasmtime" in loaded
     assert not loaded & {"pydantic", "structlog", "rich", "asyncio", "msgpack", "importlib.metadata"}
+    # Nor what only programs of the host ABI, and hosts that look at them, use.
+    unneeded = ("agentvm.abi.agentos", "agentvm.api.processes", "agentvm.api.users", "agentvm.kernel.accounts")
+    assert not [name for name in loaded if name.startswith(unneeded)]
