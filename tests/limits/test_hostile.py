@@ -133,7 +133,7 @@ def test_the_harness_notices_a_sibling_that_gets_nowhere() -> None:
         before = sys.getswitchinterval()
         sys.setswitchinterval(10)
         try:
-            beside, _ = sibling.rate_while(lambda: sum(range(3_000_000)))
+            beside, _ = sibling.rate_while(lambda: sum(range(30_000_000)))  # too long for the thread to rest after it
         finally:
             sys.setswitchinterval(before)
     assert beside < PROGRESS * alone

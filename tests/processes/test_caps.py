@@ -8,6 +8,7 @@ import pytest
 
 from agentvm import AgentVM, CauseKind, GuestFile, Limits, Process, Result, Signal, Stall
 from tests.deadlines.measure import WakeUps, percentile
+from tests.limits.crossing import until
 from tests.limits.harness import TIGHT, beside_a_sibling, opened
 from tests.support.fixtures import process_guest
 from tests.support.wasm_builder import memory_bomb, time_bomb
@@ -109,6 +110,16 @@ def test_a_compile_bomb_is_enoexec_to_who_spawns_it(bomb: Callable[[], bytes]) -
     limits = ROOM.replace(max_guest_compile_seconds=0.3, max_compile_memory_bytes="256MiB")
     result = beside_a_sibling(scenario, limits, again=False)
     assert result.stdout_text.splitlines() == ["ENOEXEC", "ENOEXEC", "reaped 0"]
+
+
+def test_processes_spend_one_budget_of_fuel_and_never_more_than_it_holds() -> None:
+    cap = 2_000_000_000
+    with opened(ROOM, max_fuel=cap) as vm:
+        result = vm.run(install(vm), ["compute", "1000000"], timeout=HANG_SECONDS)
+        assert (result.signal, result.cause.limit) == (Signal.SIGXCPU, "max_fuel")
+        until(lambda: not vm.usage()["max_processes"].used, "the child's end, which has a lease of its own")
+        spent = vm.usage()["max_fuel"].used
+        assert 0.9 * cap <= spent <= cap
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
