@@ -11,7 +11,7 @@ from agentvm.engine.cache import LoadedModule
 from agentvm.engine.current import current
 from agentvm.engine.program import GuestProgram
 from agentvm.errno import Errno, KernelError
-from agentvm.errors import AgentVMError, HostLimit, MemoryTooLarge, NotRunnable, VMClosed
+from agentvm.errors import AgentVMError, HostLimit, MemoryTooLarge, VMClosed
 from agentvm.kernel.launcher import Executable, Loaded
 from agentvm.kernel.process import Ending, GuestKilled, Process, ProcessState
 from agentvm.limits.spec import Cap
@@ -116,7 +116,5 @@ def _as_errno(what: object) -> "Iterator[None]":
         name = error.values.get("errno")
         errno = Errno[name] if isinstance(name, str) and name in Errno.__members__ else Errno.EAGAIN
         raise KernelError(errno, f"{what!r}: {error}") from None
-    except NotRunnable as error:
-        raise KernelError(Errno.ENOEXEC, f"{what!r}: {error}") from None
     except AgentVMError as error:
         raise KernelError(Errno.ENOEXEC, f"{what!r}: {error}") from None

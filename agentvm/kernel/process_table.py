@@ -132,7 +132,7 @@ class ProcessTable:
             child.parent = None
             if child.state is ProcessState.ZOMBIE:
                 self._remove(child)
-        for pgid in {child.pgid for child in children.values() if child.pgid != process.pgid} | {process.pgid}:
+        for pgid in {process.pgid, *(child.pgid for child in children.values())}:
             self._hang_up_if_orphaned(pgid)
 
     def _hang_up_if_orphaned(self, pgid: int) -> None:

@@ -8,17 +8,16 @@ from agentvm.abi.context import CallContext
 from agentvm.abi.params import Block, Fd, Number, Path, Pointer
 from agentvm.abi.preopens import open_preopens
 from agentvm.abi.syscall import syscall
-from agentvm.errno import Errno
+from agentvm.errno import Errno, KernelError
 from agentvm.kernel.launcher import Loaded
-from agentvm.kernel.process import GuestExec, Image
+from agentvm.kernel.outcome import Cause, CauseKind, Signal
+from agentvm.kernel.process import GuestExec, GuestKilled, Image
 from agentvm.kernel.program_search import Search
 
 __all__ = ["proc_exec", "proc_fexec"]
 
 _EXEC_ERRORS = SEARCH_ERRORS | {
     Errno.EBADF: "a descriptor to close is not open",
-    Errno.EMFILE: "max_open_fds_per_process is reached",
-    Errno.ENFILE: "max_open_fds is reached",
     Errno.ENOTSUP: "the caller is a reactor, whose exports the host calls",
 }
 
@@ -71,11 +70,16 @@ def _become(ctx: CallContext, image: Image, loaded: Loaded, closed: list[int]) -
     program = kernel.launcher.replace(process, loaded)
     with kernel.lock:
         process.fds.close_tagged()
-        process.fds.close_each(number for number in closed if number in process.fds.by_number)
+        process.fds.close_each(closed)
         process.fds.close_on_exec()
         process.become(image)
         process.has_host_abi = loaded.has_host_abi
         if not loaded.has_host_abi and loaded.uses_files:
             process.fds.close_from(3)
-        open_preopens(kernel, process, uses_files=loaded.uses_files)
+        try:
+            open_preopens(kernel, process, uses_files=loaded.uses_files)
+        except KernelError as error:  # the old program has lost too much to go on: execve(2)
+            text = f"exec could not open the new program's directories ({error}): killed by SIGKILL"
+            process.kill(Signal.SIGKILL, Cause(CauseKind.SIGNAL, text))
+            raise GuestKilled from None
     raise GuestExec(program)
